@@ -1,0 +1,118 @@
+import { type FileHandle, mkdir, open, readdir, rename, rm, statfs, unlink } from 'node:fs/promises';
+import { closeSync, fdatasyncSync, fsyncSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+
+/** Names of files still being written. Whatever bears it after a start is an orphan and is removed. */
+export const partialSuffix = '.part';
+
+/**
+ * A file that exists whole or not at all: written beside its place, `fdatasync`, `rename`, `fsync` of the folder.
+ * Writes go through the thread pool, so a slow disk does not hold up the event loop.
+ */
+export class DurableFile {
+  readonly #handle: FileHandle;
+  readonly #partial: string;
+  readonly #path: string;
+  #bytes = 0;
+
+  private constructor(handle: FileHandle, partial: string, path: string) {
+    this.#handle = handle;
+    this.#partial = partial;
+    this.#path = path;
+  }
+
+  static async create(path: string): Promise<DurableFile> {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    const partial = `${path}.${randomBytes(4).toString('hex')}${partialSuffix}`;
+    return new DurableFile(await open(partial, 'wx', 0o600), partial, path);
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  async write(chunk: Uint8Array): Promise<void> {
+    let offset = 0;
+    while (offset < chunk.length) {
+      const { bytesWritten } = await this.#handle.write(chunk, offset, chunk.length - offset, null);
+      offset += bytesWritten;
+    }
+    this.#bytes += chunk.length;
+  }
+
+  /** After it resolves the file survives a power cut. */
+  async commit(): Promise<void> {
+    await this.#handle.datasync();
+    await this.#handle.close();
+    await rename(this.#partial, this.#path);
+    await syncFolder(dirname(this.#path));
+  }
+
+  /** Removes what was written so far. Harmless after `commit`. */
+  async abandon(): Promise<void> {
+    await this.#handle.close().catch(ignoreClosed);
+    await rm(this.#partial, { force: true });
+  }
+}
+
+function ignoreClosed(error: unknown): void {
+  if (!(error instanceof Error && 'code' in error && error.code === 'EBADF')) throw error;
+}
+
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+export async function writeDurable(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await DurableFile.create(path);
+  try {
+    await file.write(bytes);
+    await file.commit();
+  } catch (error) {
+    await file.abandon();
+    throw error;
+  }
+}
+
+/** The same for the few small files written where nothing may be awaited. */
+export function writeDurableSync(path: string, bytes: Uint8Array): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const partial = `${path}.${randomBytes(4).toString('hex')}${partialSuffix}`;
+  const fd = openSync(partial, 'wx', 0o600);
+  try {
+    for (let offset = 0; offset < bytes.length; ) offset += writeSync(fd, bytes, offset);
+    fdatasyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(partial, path);
+  syncFolderSync(dirname(path));
+}
+
+export function syncFolderSync(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Removes the files a crash left half-written below `folder`, one level deep or two. Returns how many. */
+export async function removePartials(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const partials = entries.filter((entry) => entry.isFile() && entry.name.endsWith(partialSuffix));
+  for (const entry of partials) await unlink(join(entry.parentPath, entry.name));
+  return partials.length;
+}
+
+export async function freeSpace(path: string): Promise<{ freeBytes: number; totalBytes: number }> {
+  const { bavail, blocks, bsize } = await statfs(path);
+  return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+}

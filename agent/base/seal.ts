@@ -1,0 +1,161 @@
+/**
+ * Encryption at rest.
+ *
+ * A **payload** has a random key of its own and is sealed in frames, so that a 2 GB image needs no more memory than a
+ * lab result and a truncated file is noticed:
+ *
+ * ```
+ * sealed  = frame* lastFrame            every frame but the last holds exactly 1 MiB of plain bytes
+ * frame   = ciphertext || tag(16)       AES-256-GCM
+ * nonce   = domain(1) || 0(6) || frame index(4, big endian) || last(1)
+ * AAD     = seal id (16 random bytes, chosen before the first byte)
+ * ```
+ * The key is used for this one payload and its facts (another domain), so a counter nonce is safe. Swapping rows or
+ * frames, cutting or lengthening are all refused by the tag.
+ *
+ * A **box** is a small value under a long-lived key: nonce(12 random) || ciphertext || tag(16), bound to a context word.
+ */
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { ConnectorError } from '../model/errors.ts';
+
+export const frameBytes = 1024 * 1024;
+const tagBytes = 16;
+const cipher = 'aes-256-gcm';
+
+export const domains = { payload: 0, facts: 1 } as const;
+
+export interface SealKey {
+  readonly key: Uint8Array;
+  readonly sealId: Uint8Array;
+}
+
+export function newSealKey(): SealKey {
+  const random = randomBytes(48);
+  return { key: random.subarray(0, 32), sealId: random.subarray(32) };
+}
+
+/** Size of the sealed form of `plainBytes`. */
+export function sealedBytes(plainBytes: number): number {
+  return plainBytes + tagBytes * Math.max(1, Math.ceil(plainBytes / frameBytes));
+}
+
+/** Seals bytes held in memory. */
+export function sealBytes(to: SealKey, plain: Uint8Array, domain: number = domains.payload): Buffer {
+  if (plain.length <= frameBytes) return sealFrame(to, plain, domain, 0, true);
+  const frames: Buffer[] = [];
+  for (let offset = 0, index = 0; offset < plain.length; offset += frameBytes, index++) {
+    const isLast = offset + frameBytes >= plain.length;
+    frames.push(sealFrame(to, plain.subarray(offset, offset + frameBytes), domain, index, isLast));
+  }
+  return Buffer.concat(frames);
+}
+
+/** @throws ConnectorError SEAL_BROKEN */
+export function openBytes(from: SealKey, sealed: Uint8Array, domain: number = domains.payload): Buffer {
+  const frames: Buffer[] = [];
+  const step = frameBytes + tagBytes;
+  for (let offset = 0, index = 0; offset === 0 || offset < sealed.length; offset += step, index++) {
+    const isLast = offset + step >= sealed.length;
+    frames.push(openFrame(from, sealed.subarray(offset, offset + step), domain, index, isLast));
+  }
+  return frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames);
+}
+
+/** Seals a stream: feed it chunks of any size, write out what it returns. Holds at most one frame. */
+export class FrameSealer {
+  readonly #to: SealKey;
+  readonly #pending = Buffer.allocUnsafe(frameBytes);
+  #filled = 0;
+  #index = 0;
+
+  constructor(to: SealKey) {
+    this.#to = to;
+  }
+
+  /** The frames that `chunk` completed. The last full frame is kept back until it is known whether it is the last. */
+  push(chunk: Uint8Array): Buffer[] {
+    const out: Buffer[] = [];
+    for (let offset = 0; offset < chunk.length; ) {
+      if (this.#filled === frameBytes) out.push(this.#emit(false));
+      const take = Math.min(frameBytes - this.#filled, chunk.length - offset);
+      this.#pending.set(chunk.subarray(offset, offset + take), this.#filled);
+      this.#filled += take;
+      offset += take;
+    }
+    return out;
+  }
+
+  end(): Buffer {
+    return this.#emit(true);
+  }
+
+  #emit(isLast: boolean): Buffer {
+    const frame = sealFrame(this.#to, this.#pending.subarray(0, this.#filled), domains.payload, this.#index++, isLast);
+    this.#filled = 0;
+    return frame;
+  }
+}
+
+/** Opens a sealed stream (a spool file) frame by frame. @throws ConnectorError SEAL_BROKEN */
+export async function* openStream(from: SealKey, sealed: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
+  const step = frameBytes + tagBytes;
+  let pending = Buffer.alloc(0);
+  let index = 0;
+  for await (const chunk of sealed) {
+    pending = pending.length === 0 ? Buffer.from(chunk) : Buffer.concat([pending, chunk]);
+    for (; pending.length > step; pending = pending.subarray(step)) {
+      yield openFrame(from, pending.subarray(0, step), domains.payload, index++, false);
+    }
+  }
+  yield openFrame(from, pending, domains.payload, index, true);
+}
+
+export function sealBox(key: Uint8Array, context: string, plain: Uint8Array): Buffer {
+  const nonce = randomBytes(12);
+  const gcm = createCipheriv(cipher, key, nonce);
+  gcm.setAAD(Buffer.from(context));
+  return Buffer.concat([nonce, gcm.update(plain), gcm.final(), gcm.getAuthTag()]);
+}
+
+/** @throws ConnectorError SEAL_BROKEN */
+export function openBox(key: Uint8Array, context: string, box: Uint8Array): Buffer {
+  if (box.length < 12 + tagBytes) throw new ConnectorError('SEAL_BROKEN', { what: context });
+  try {
+    const gcm = createDecipheriv(cipher, key, box.subarray(0, 12));
+    gcm.setAAD(Buffer.from(context));
+    gcm.setAuthTag(box.subarray(-tagBytes));
+    return Buffer.concat([gcm.update(box.subarray(12, -tagBytes)), gcm.final()]);
+  } catch (cause) {
+    throw new ConnectorError('SEAL_BROKEN', { what: context }, { cause });
+  }
+}
+
+function nonceOf(domain: number, index: number, isLast: boolean): Buffer {
+  const nonce = Buffer.alloc(12);
+  nonce[0] = domain;
+  nonce.writeUInt32BE(index, 7);
+  nonce[11] = isLast ? 1 : 0;
+  return nonce;
+}
+
+function sealFrame(to: SealKey, plain: Uint8Array, domain: number, index: number, isLast: boolean): Buffer {
+  const gcm = createCipheriv(cipher, to.key, nonceOf(domain, index, isLast));
+  gcm.setAAD(to.sealId);
+  const body = gcm.update(plain);
+  gcm.final();
+  return Buffer.concat([body, gcm.getAuthTag()]);
+}
+
+function openFrame(from: SealKey, frame: Uint8Array, domain: number, index: number, isLast: boolean): Buffer {
+  if (frame.length < tagBytes) throw new ConnectorError('SEAL_BROKEN', { what: 'a payload cut short' });
+  try {
+    const gcm = createDecipheriv(cipher, from.key, nonceOf(domain, index, isLast));
+    gcm.setAAD(from.sealId);
+    gcm.setAuthTag(frame.subarray(-tagBytes));
+    const plain = gcm.update(frame.subarray(0, -tagBytes));
+    gcm.final();
+    return plain;
+  } catch (cause) {
+    throw new ConnectorError('SEAL_BROKEN', { what: `frame ${index} of a payload` }, { cause });
+  }
+}
