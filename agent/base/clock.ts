@@ -52,3 +52,30 @@ export function isoJst(at: Instant): string {
 export function isDay(text: string): boolean {
   return /^\d{4}-\d\d-\d\d$/.test(text) && !Number.isNaN(Date.parse(`${text}T00:00:00Z`)) && addDays(text, 0) === text;
 }
+
+/**
+ * Compares the wall clock with the monotonic one: what the first gained on the second since the watch was set is what
+ * somebody (NTP, an administrator, a dead battery, a suspended machine) has moved it by.
+ */
+export class StepWatch {
+  readonly #clock: Clock;
+  #wall: Instant;
+  #monotonic: number;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#wall = clock.now();
+    this.#monotonic = clock.monotonic();
+  }
+
+  /** Milliseconds the wall clock has moved by itself since the watch was set; negative when it went back. */
+  stepMs(): number {
+    return this.#clock.now() - this.#wall - (this.#clock.monotonic() - this.#monotonic);
+  }
+
+  /** Takes the clocks as they stand now for the new beginning. */
+  set(): void {
+    this.#wall = this.#clock.now();
+    this.#monotonic = this.#clock.monotonic();
+  }
+}

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
-import { ConnectorError } from '../model/errors.ts';
+import { ConnectorError, reasonOf } from '../model/errors.ts';
 
 /**
  * Each part brings the tables that are its own, as forward-only steps. A step is never edited after a release: what
@@ -25,16 +25,19 @@ export type Statement<Params extends unknown[] = unknown[], Row = unknown> = Dat
  */
 export function openDatabase(path: string, migrations: readonly Migration[]): Db {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  const db = new Database(path);
+  let db: Db | undefined;
   try {
+    db = new Database(path);
     setPragmas(db);
     migrate(db, migrations);
     assertPragmas(db, path);
-  } catch (error) {
-    db.close();
-    throw error;
+    return db;
+  } catch (cause) {
+    db?.close();
+    if (cause instanceof ConnectorError) throw cause;
+    // SQLite's own words: SQLITE_NOTADB, SQLITE_CORRUPT, SQLITE_CANTOPEN, SQLITE_FULL.
+    throw new ConnectorError('STATE_UNSAFE', { path, problem: reasonOf(cause) }, { cause });
   }
-  return db;
 }
 
 function setPragmas(db: Db): void {
@@ -87,5 +90,5 @@ function migrate(db: Db, migrations: readonly Migration[]): void {
 
 /** Runs `work` in one IMMEDIATE transaction. It must not await: the callback's type refuses a promise. */
 export function inTransaction<T>(db: Db, work: () => T extends Promise<unknown> ? never : T): T {
-  return db.transaction(work).immediate() as T;
+  return db.transaction(work).immediate();
 }

@@ -1,6 +1,6 @@
 import { type FileHandle, mkdir, open, readdir, rename, rm, statfs, unlink } from 'node:fs/promises';
-import { closeSync, fdatasyncSync, fsyncSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { closeSync, fdatasyncSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { randomBytes } from 'node:crypto';
 
 /** Names of files still being written. Whatever bears it after a start is an orphan and is removed. */
@@ -23,7 +23,7 @@ export class DurableFile {
   }
 
   static async create(path: string): Promise<DurableFile> {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await makeFolder(dirname(path));
     const partial = `${path}.${randomBytes(4).toString('hex')}${partialSuffix}`;
     return new DurableFile(await open(partial, 'wx', 0o600), partial, path);
   }
@@ -60,6 +60,17 @@ function ignoreClosed(error: unknown): void {
   if (!(error instanceof Error && 'code' in error && error.code === 'EBADF')) throw error;
 }
 
+/** A folder whose own name survives a power cut: a file's fsync does not reach the folders made for it. */
+async function makeFolder(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  const top = dirname(resolve(first));
+  for (let folder = dirname(resolve(path)); ; folder = dirname(folder)) {
+    await syncFolder(folder);
+    if (folder === top || folder === dirname(folder)) return;
+  }
+}
+
 export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r');
   try {
@@ -84,15 +95,25 @@ export async function writeDurable(path: string, bytes: Uint8Array): Promise<voi
 export function writeDurableSync(path: string, bytes: Uint8Array): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const partial = `${path}.${randomBytes(4).toString('hex')}${partialSuffix}`;
-  const fd = openSync(partial, 'wx', 0o600);
+  try {
+    writeWholeSync(partial, bytes);
+    renameSync(partial, path);
+  } catch (error) {
+    // A full disk must not be filled further by the halves it refused.
+    rmSync(partial, { force: true });
+    throw error;
+  }
+  syncFolderSync(dirname(path));
+}
+
+function writeWholeSync(path: string, bytes: Uint8Array): void {
+  const fd = openSync(path, 'wx', 0o600);
   try {
     for (let offset = 0; offset < bytes.length; ) offset += writeSync(fd, bytes, offset);
     fdatasyncSync(fd);
   } finally {
     closeSync(fd);
   }
-  renameSync(partial, path);
-  syncFolderSync(dirname(path));
 }
 
 export function syncFolderSync(path: string): void {

@@ -38,6 +38,8 @@ export class KeyRing {
   private constructor(siteKey: Uint8Array, keys: ReadonlyMap<RingName, Uint8Array>) {
     this.#siteKey = siteKey;
     this.#keys = keys;
+    // A ring that lost a key is refused here, not in the middle of a night.
+    for (const name of ringNames) this.#key(name);
     this.signing = signingKeyFromSeed(this.#key('signing'));
   }
 
