@@ -1,0 +1,129 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { DurableFile, removePartials } from '../base/files.ts';
+import type { KeyRing } from '../base/keys.ts';
+import { FrameSealer, frameBytes, newSealKey, openStream, type SealKey, sealBytes } from '../base/seal.ts';
+import { ConnectorError } from '../model/errors.ts';
+import type { Payload } from '../model/record.ts';
+
+/**
+ * Above this a payload becomes a file of its own. Measured: at 256 KiB both ways store as many objects a second, below
+ * it the database wins (310 against 72 at 64 KiB), above it the file does.
+ */
+export const inlineBytesMax = 256 * 1024;
+
+/** A payload that is sealed and, when it is a file, durable; its row is not yet written. */
+export interface Staged {
+  readonly seal: SealKey;
+  readonly wrappedKey: Buffer;
+  /** Sealed bytes for the row, or null when they are in the spool file named by the seal id. */
+  readonly inline: Buffer | null;
+  /** Hex SHA-256 and length of the body alone: the record's identity. */
+  readonly sha256: string;
+  readonly bodyBytes: number;
+  readonly prefix: Uint8Array | undefined;
+}
+
+/** Sealed payloads on disk, one file each, spread over 256 folders by the first byte of a random name. */
+export class Spool {
+  readonly #folder: string;
+  readonly #keys: KeyRing;
+  readonly #limitBytes: number;
+
+  constructor(folder: string, keys: KeyRing, limitBytes: number) {
+    this.#folder = folder;
+    this.#keys = keys;
+    this.#limitBytes = limitBytes;
+  }
+
+  /**
+   * Seals a payload. When it resolves, a spooled one is durable (file synced, renamed, folder synced) and an inline
+   * one is in memory, waiting for its row.
+   *
+   * @throws ConnectorError RECORD_TOO_LARGE; whatever the stream throws. Nothing is left behind.
+   */
+  async stage({ prefix, body }: Payload): Promise<Staged> {
+    if (body instanceof Uint8Array) {
+      if (body.length > this.#limitBytes) throw this.#tooLarge();
+      if (body.length <= inlineBytesMax) return this.stageInline(body, prefix);
+      return this.#stageFile(oneChunk(body), prefix);
+    }
+    return this.#stageFile(body, prefix);
+  }
+
+  /** The short way for what is small and in memory already. */
+  stageInline(body: Uint8Array, prefix?: Uint8Array): Staged {
+    const seal = newSealKey();
+    return {
+      seal,
+      wrappedKey: this.#keys.wrap(seal.key, seal.sealId),
+      inline: sealBytes(seal, body),
+      sha256: createHash('sha256').update(body).digest('hex'),
+      bodyBytes: body.length,
+      prefix,
+    };
+  }
+
+  async #stageFile(body: AsyncIterable<Uint8Array>, prefix: Uint8Array | undefined): Promise<Staged> {
+    const seal = newSealKey();
+    const hash = createHash('sha256');
+    const sealer = new FrameSealer(seal);
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    const file = await DurableFile.create(this.path(seal.sealId));
+    let bodyBytes = 0;
+    try {
+      for await (const chunk of body) {
+        bodyBytes += chunk.length;
+        if (bodyBytes > this.#limitBytes) throw this.#tooLarge();
+        hash.update(chunk);
+        for (const frame of sealer.push(chunk)) await file.write(frame);
+      }
+      await file.write(sealer.end());
+      await file.commit();
+    } catch (error) {
+      await file.abandon();
+      throw error;
+    }
+    const wrappedKey = this.#keys.wrap(seal.key, seal.sealId);
+    return { seal, wrappedKey, inline: null, sha256: hash.digest('hex'), bodyBytes, prefix };
+  }
+
+  /** The opened body of a spooled payload. @throws ConnectorError SEAL_BROKEN */
+  open(seal: SealKey): AsyncGenerator<Buffer> {
+    return openStream(seal, createReadStream(this.path(seal.sealId), { highWaterMark: frameBytes }));
+  }
+
+  async remove(sealIds: readonly Uint8Array[]): Promise<void> {
+    for (const sealId of sealIds) await rm(this.path(sealId), { force: true });
+  }
+
+  /**
+   * At start: removes half-written files and those whose row was never committed or no longer needs them.
+   * Returns how many.
+   */
+  async removeOrphans(isNeeded: (sealId: Buffer) => boolean): Promise<number> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    let removed = await removePartials(this.#folder);
+    for (const entry of await readdir(this.#folder, { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile() || isNeeded(Buffer.from(basename(entry.name), 'hex'))) continue;
+      await rm(join(entry.parentPath, entry.name), { force: true });
+      removed++;
+    }
+    return removed;
+  }
+
+  path(sealId: Uint8Array): string {
+    const name = Buffer.from(sealId).toString('hex');
+    return join(this.#folder, name.slice(0, 2), name);
+  }
+
+  #tooLarge(): ConnectorError {
+    return new ConnectorError('RECORD_TOO_LARGE', { limitBytes: this.#limitBytes });
+  }
+}
+
+async function* oneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
