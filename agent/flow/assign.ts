@@ -1,0 +1,61 @@
+import { randomUUID } from 'node:crypto';
+import { dayJst } from '../base/clock.ts';
+import type { Lane } from '../model/record.ts';
+import { hasRoom } from '../parcel/limits.ts';
+import type { DeliveryPair } from '../buffer/deliveries.ts';
+import type { ProducerRow, Store } from './store.ts';
+
+/**
+ * Binds the oldest ready deliveries of one lane to a new parcel, as many as fit. Returns its row number, or undefined
+ * when nothing is ready. One at a time for a producer, so that sequence numbers have no holes: while one was bound and
+ * has no file yet (the disk was full, the window closed) it is that one again, and while one waits to be published
+ * there is none.
+ *
+ * Crash points: `assign:written` (rolled back), `assign:committed` (a parcel without a file: void at start, its
+ * deliveries ready again).
+ */
+export function assign(
+  store: Store,
+  producer: ProducerRow,
+  { lane, sequenceFloor = 0 }: { lane: Lane; sequenceFloor?: number },
+): number | undefined {
+  const { db, deliveries, gate, parcels, time } = store;
+  const begun = parcels.inState('packing', producer.id)[0];
+  if (begun) return begun.sha256 === null ? begun.id : undefined;
+  const chosen = choose(store, producer, lane);
+  if (chosen.pairs.length === 0) return undefined;
+  const parcelId = db
+    .transaction(() => {
+      const last = parcels.lastPublished(producer.id);
+      const at = time.now();
+      const id = parcels.insert({
+        pid: randomUUID(),
+        producer: producer.id,
+        lane,
+        sequence: Math.max(last?.sequence ?? 0, sequenceFloor) + 1,
+        previous: last?.pid ?? null,
+        registerVersion: gate.version(),
+        judgedOn: dayJst(at),
+        records: chosen.pairs.length,
+        payloadBytes: chosen.bytes,
+        createdAt: at,
+      });
+      for (const pair of chosen.pairs) deliveries.bind(pair, id);
+      store.reached('assign:written');
+      return id;
+    })
+    .immediate();
+  store.reached('assign:committed');
+  return parcelId;
+}
+
+function choose(store: Store, producer: ProducerRow, lane: Lane): { pairs: DeliveryPair[]; bytes: number } {
+  const pairs: DeliveryPair[] = [];
+  let bytes = 0;
+  for (const next of store.deliveries.ready(producer.id, lane)) {
+    if (!hasRoom({ records: pairs.length, bytes }, next)) break;
+    pairs.push({ record: next.record, producer: producer.id });
+    bytes += next.bytes;
+  }
+  return { pairs, bytes };
+}

@@ -1,0 +1,72 @@
+import type { RecordHead } from '../buffer/records.ts';
+import type { FiledCategory } from '../model/category.ts';
+import { ConnectorError } from '../model/errors.ts';
+import type { PatientName } from '../model/record.ts';
+import { judge } from './judge.ts';
+import { type AfterCommit, nothingAfter, type Store } from './store.ts';
+
+/** What an operator knows of a record that the connector could not read. */
+export interface ReleaseAs {
+  readonly patient?: PatientName;
+  readonly category?: FiledCategory;
+}
+
+/**
+ * Lets a record out of quarantine and to the gate, which judges it like any other.
+ *
+ * @throws ConnectorError QUARANTINE_NOT_FOUND, QUARANTINE_NEEDS_PATIENT
+ */
+export function releaseQuarantined(store: Store, row: number, as: ReleaseAs): 'kept' | 'held' | 'refused' {
+  return store.db
+    .transaction(() => {
+      const record = find(store, row);
+      const subject = as.patient ? store.subjects.ensure(as.patient) : record.subject;
+      if (subject === null) throw new ConnectorError('QUARANTINE_NEEDS_PATIENT', { row });
+      const category = as.category ?? record.category;
+      store.records.release(row, subject, category);
+      const released = { ...record, subject, category };
+      const at = store.time.now();
+      store.ledger.append('quarantine', at, {
+        row,
+        act: 'release',
+        subject: store.subjects.publicId(subject),
+        category,
+      });
+      return deliver(store, released, at);
+    })
+    .immediate();
+}
+
+function deliver(store: Store, record: RecordHead, at: number): 'kept' | 'held' | 'refused' {
+  const states = store.producers.map((producer) => {
+    const verdict = judge(store, record, producer);
+    const state = verdict.pass ? 'ready' : verdict.act === 'hold' ? 'held' : 'refused';
+    const { lane, bytes } = record;
+    const until = state === 'held' ? at + store.holdMs : null;
+    const reason = verdict.pass ? null : verdict.reason;
+    store.deliveries.put({ record: record.id, producer: producer.id, state, lane, bytes, until, reason });
+    return state;
+  });
+  if (states.includes('ready')) return 'kept';
+  return states.includes('held') ? 'held' : 'refused';
+}
+
+/** Destroys a quarantined record. @throws ConnectorError QUARANTINE_NOT_FOUND */
+export function discardQuarantined(store: Store, row: number): AfterCommit {
+  return store.db
+    .transaction(() => {
+      const after = nothingAfter();
+      const { quarantine } = find(store, row);
+      const spooled = store.records.destroy(row);
+      if (spooled) after.spool.push(spooled);
+      store.ledger.append('quarantine', store.time.now(), { row, act: 'discard', reason: quarantine });
+      return after;
+    })
+    .immediate();
+}
+
+function find(store: Store, row: number): RecordHead {
+  const record = store.records.head(row);
+  if (!record || record.quarantine === null) throw new ConnectorError('QUARANTINE_NOT_FOUND', { row });
+  return record;
+}
