@@ -1,0 +1,458 @@
+/**
+ * The composition root: builds every part from the configuration, starts and stops them in order, and decides
+ * nothing. `open` takes the state; `serve` listens, polls and ships. A command that finds no agent running opens,
+ * does its one thing and closes.
+ */
+import { join } from 'node:path';
+import { systemClock } from './base/clock.ts';
+import { ControlServer, controlPath } from './base/control.ts';
+import { createLog, type Log } from './base/log.ts';
+import { acquireLock, type StateLock } from './base/lock.ts';
+import { readSecret } from './base/secret.ts';
+import type { Settings } from './base/settings.ts';
+import { version } from './base/version.ts';
+import type { Config, ProducerConfig } from './config/schema.ts';
+import { Acceptor } from './flow/accept.ts';
+import { copyJournal } from './flow/backup.ts';
+import { Housekeeper } from './flow/housekeeper.ts';
+import { recover } from './flow/recover.ts';
+import { removeParcelFile, Shipping, type ShipTally } from './flow/shipping.ts';
+import type { AfterCommit, Store } from './flow/store.ts';
+import {
+  buildStatus,
+  Cadence,
+  CrashMarker,
+  DiskGuard,
+  Heartbeat,
+  MetricsServer,
+  type Status,
+  type TrustedClock,
+} from './health/index.ts';
+import { ConnectorError, isError, reasonOf } from './model/errors.ts';
+import type { Clock, PollTally, Progress, Report } from './model/ports.ts';
+import { type Job, Scheduler } from './schedule/index.ts';
+import { ProducerLink } from './ship/link.ts';
+import { RateSchedule, Throttle } from './ship/rate.ts';
+import { readReceiptKeys } from './ship/receipt.ts';
+import { type AppContext, commandHandlers } from './app/commands.ts';
+import { Faults } from './app/faults.ts';
+import { neverCron, pullJob, shipJob } from './app/jobs.ts';
+import { openStore } from './app/open-store.ts';
+import { Pauses } from './app/pauses.ts';
+import { RegisterFolder } from './app/register-folder.ts';
+import { SourcePart, watched } from './app/source-part.ts';
+import { statusInputs } from './app/status-inputs.ts';
+
+export interface AppOptions {
+  readonly clock?: Clock;
+  readonly log?: Log;
+}
+
+/** What `run --json` tells when everything serves. */
+export interface Ready {
+  readonly event: 'ready';
+  readonly pid: number;
+  readonly ports: Readonly<Record<string, number>>;
+}
+
+/** A greeting refreshes what is known of the producer's clock. */
+const greetEveryMs = 3_600_000;
+
+export class App implements AppContext {
+  readonly config: Config;
+  readonly store: Store;
+  readonly settings: Settings;
+  readonly time: TrustedClock;
+  readonly clock: Clock;
+  readonly report: Report;
+  readonly disk: DiskGuard;
+  readonly faults = new Faults();
+  readonly pauses: Pauses;
+  readonly sources: ReadonlyMap<string, SourcePart>;
+  readonly shippings: ReadonlyMap<string, Shipping>;
+  readonly scheduler: Scheduler;
+  readonly housekeeper: Housekeeper;
+  readonly registerFolder: RegisterFolder;
+  readonly cadence: Cadence;
+  readonly crash: CrashMarker;
+  readonly startedAt: number;
+  readonly #log: Log;
+  readonly #lock: StateLock;
+  readonly #links: readonly ProducerLink[];
+  readonly #stopping = new AbortController();
+  readonly #loops: Promise<void>[] = [];
+  readonly #listeners = new Map<string, Progress>();
+  readonly #tallies = new Map<string, unknown>();
+  #control: ControlServer | undefined;
+  #metrics: MetricsServer | undefined;
+
+  private constructor(config: Config, opened: OpenedParts) {
+    this.config = config;
+    this.#log = opened.log;
+    this.#lock = opened.lock;
+    this.clock = opened.clock;
+    this.report = opened.report;
+    this.store = opened.store;
+    this.settings = opened.settings;
+    this.time = opened.time;
+    this.crash = opened.crash;
+    this.startedAt = this.clock.now();
+    opened.events.push((event) => this.faults.note(event));
+    this.pauses = new Pauses(this.settings);
+    this.cadence = new Cadence(this.store.db);
+    this.disk = new DiskGuard({
+      folder: config.state,
+      clock: this.clock,
+      report: this.report,
+      limits: { fullFraction: 0, fullBytes: config.limits.freeBytesMin },
+    });
+    const finish = (after: AfterCommit) => this.finish(after);
+    const acceptor = new Acceptor(this.store, {
+      room: () => (this.disk.status.state === 'full' ? 'full' : 'ok'),
+      finish,
+      onFull: () => this.#watch(this.disk.releaseReserve()),
+    });
+    this.sources = new Map(config.sources.map((source) => [source.name, this.#source(source, acceptor)]));
+    this.#links = config.producers.map((producer) => this.#link(producer));
+    this.shippings = new Map(
+      config.producers.map((producer, index) => [producer.name, this.#shipping(producer, index, opened.receiptKeys)]),
+    );
+    this.registerFolder = new RegisterFolder(this);
+    this.housekeeper = new Housekeeper(this.store, {
+      clock: this.clock,
+      finish,
+      duties: [
+        () => this.disk.check().then(() => undefined),
+        () => this.registerFolder.look(),
+        () => this.time.save(),
+        () => this.cadence.save(),
+        () => this.#log.sweep(),
+      ],
+    });
+    this.scheduler = new Scheduler({
+      db: this.store.db,
+      clock: this.clock,
+      report: this.report,
+      facility: config.facility.code,
+      jobs: this.#jobs(),
+    });
+  }
+
+  /**
+   * Takes the state's lock, opens it and puts right what a crash left.
+   *
+   * @throws ConnectorError STATE_LOCKED, and what opening the state and its keys may throw.
+   */
+  static async open(
+    config: Config,
+    { clock = systemClock, log = createLog({ clock }) }: AppOptions = {},
+  ): Promise<App> {
+    const lock = acquireLock(config.state);
+    try {
+      const events: ((event: Parameters<Report>[0]) => void)[] = [];
+      const report: Report = (event) => {
+        log.report(event);
+        for (const listener of events) listener(event);
+      };
+      const crash = new CrashMarker({ path: join(config.state, 'crash.json'), clock, report });
+      const opened = openStore(config, { clock, report });
+      const receiptKeys = await Promise.all(config.producers.map((producer) => readReceiptKeys(producer.receiptKeys)));
+      await recover(opened.store);
+      return new App(config, { ...opened, lock, log, clock, report, crash, events, receiptKeys });
+    } catch (error) {
+      lock.release();
+      throw error;
+    }
+  }
+
+  /** Listens, polls and ships until `close`. */
+  async serve(): Promise<Ready> {
+    this.crash.begin();
+    await this.disk.check();
+    this.store.ledger.append('start', this.time.now(), { software: this.store.software, config: this.config.hash });
+    const handlers = commandHandlers(this);
+    const onDefect = (error: unknown) => this.#defect(error);
+    this.#control = await ControlServer.listen(controlPath(this.config.state), { handlers, onDefect });
+    this.#metrics = new MetricsServer(() => this.status());
+    const { port: metrics } = await this.#metrics.listen(
+      this.config.health.metrics.host,
+      this.config.health.metrics.port,
+    );
+    if (!this.crash.isSafeMode()) {
+      for (const part of this.sources.values()) await this.#open(part);
+      this.scheduler.start();
+    }
+    this.housekeeper.start();
+    for (const [index, link] of this.#links.entries()) this.#loops.push(this.#keepInTouch(index, link));
+    this.report({ name: 'agent.started' });
+    const ports = Object.fromEntries(
+      [...this.sources.values()].flatMap(({ name, port }) => (port ? [[name, port]] : [])),
+    );
+    return { event: 'ready', pid: process.pid, ports: { ...ports, metrics } };
+  }
+
+  /** Finishes what is being answered, breaks off what can be resumed, and gives the state back. Harmless twice. */
+  async close(): Promise<void> {
+    if (this.#stopping.signal.aborted) return;
+    const wasServing = this.#control !== undefined;
+    this.#stopping.abort();
+    await this.#control?.close();
+    await Promise.all([...this.sources.values()].map((part) => part.stop()));
+    await this.scheduler.stop();
+    await this.housekeeper.stop();
+    await Promise.all(this.#links.map((link) => link.close()));
+    await Promise.all(this.#loops);
+    await this.#metrics?.stop();
+    this.time.save();
+    this.cadence.save();
+    if (wasServing) this.crash.end();
+    this.report({ name: 'agent.stopped' });
+    this.store.db.close();
+    this.#lock.release();
+    this.#log.flush();
+  }
+
+  get signal(): AbortSignal {
+    return this.#stopping.signal;
+  }
+
+  get isServing(): boolean {
+    return this.#control !== undefined;
+  }
+
+  status(): Status {
+    return buildStatus(statusInputs(this, this.#log.counters(), version));
+  }
+
+  /** What a committed transaction has made necessary outside of it: uploads broken off first, then files removed. */
+  async finish({ abort, files, spool }: AfterCommit): Promise<void> {
+    if (abort.length > 0) await Promise.all([...this.shippings.values()].map((shipping) => shipping.abort(abort)));
+    await this.store.spool.remove(spool);
+    for (const pid of files) await removeParcelFile(this.store, pid);
+  }
+
+  /** Runs a job by hand and returns what it did. @throws ConnectorError JOB_BUSY, and what the job throws */
+  async runNow(name: string, progress: Progress): Promise<unknown> {
+    this.#listeners.set(name, progress);
+    try {
+      await this.scheduler.runNow(name);
+      return this.#tallies.get(name);
+    } finally {
+      this.#listeners.delete(name);
+    }
+  }
+
+  /** Tells producers of stops at once, whatever the timetable says; trouble is told and tried again by the next run. */
+  settleSoon(): void {
+    for (const [name, shipping] of this.shippings) this.#watch(this.#settle(name, shipping));
+  }
+
+  async copyJournal(): Promise<void> {
+    const folder = this.settings.get('backup-folder');
+    if (folder === undefined) return;
+    try {
+      await copyJournal(this.config.state, folder);
+    } catch (error) {
+      this.report({ name: 'backup.journal-failed', word: reasonOf(error) });
+    }
+  }
+
+  async pause(part: string): Promise<void> {
+    this.pauses.add(part);
+    await this.sources.get(part)?.stop();
+    await this.shippings.get(part)?.halt();
+    for (const job of this.#jobsOf(part)) this.scheduler.pause(job);
+    this.report({ name: 'agent.paused' });
+  }
+
+  async resume(part: string): Promise<void> {
+    this.pauses.remove(part);
+    const source = this.sources.get(part);
+    if (source && this.#control) await source.listen();
+    for (const job of this.#jobsOf(part)) this.scheduler.resume(job);
+    this.report({ name: 'agent.resumed' });
+  }
+
+  #jobsOf(part: string): string[] {
+    if (this.shippings.has(part)) return [shipJob(part)];
+    return this.sources.get(part)?.polls ? [pullJob(part)] : [];
+  }
+
+  #jobs(): Job[] {
+    const pulls = [...this.sources.values()]
+      .filter((part) => part.polls)
+      .map((part): Job => {
+        const name = pullJob(part.name);
+        const run = (signal: AbortSignal) => this.#poll(name, part, signal);
+        return { name, cron: part.config.schedule ?? neverCron, run };
+      });
+    const ships = this.config.producers.map((producer): Job => {
+      const name = shipJob(producer.name);
+      return { name, cron: producer.schedule, run: (signal) => this.#ship(name, producer.name, signal) };
+    });
+    return [...pulls, ...ships];
+  }
+
+  async #poll(job: string, part: SourcePart, signal: AbortSignal): Promise<void> {
+    try {
+      const tally = await part.poll(signal, (state) => this.#listeners.get(job)?.(state));
+      this.#tallies.set(job, tally satisfies PollTally | undefined);
+      this.faults.clear(part.name);
+      const numbers = { offered: tally?.offered ?? 0, ...tally?.outcomes };
+      this.report({ name: 'source.poll-finished', source: part.name, numbers });
+    } catch (error) {
+      if (error instanceof ConnectorError) this.faults.set(part.name, error.code);
+      throw error;
+    }
+  }
+
+  async #ship(job: string, producer: string, signal: AbortSignal): Promise<void> {
+    const shipping = this.shippings.get(producer) as Shipping;
+    try {
+      const tally = await shipping.run(signal, (state) => this.#listeners.get(job)?.(state));
+      this.#tallies.set(job, tally satisfies ShipTally);
+      this.faults.clear(producer);
+    } catch (error) {
+      if (error instanceof ConnectorError) this.faults.set(producer, error.code);
+      throw error;
+    } finally {
+      this.housekeeper.poke();
+    }
+  }
+
+  async #settle(producer: string, shipping: Shipping): Promise<void> {
+    try {
+      await shipping.settle();
+    } catch (error) {
+      if (!(error instanceof ConnectorError)) throw error;
+      this.report({ name: 'ship.failed', producer, code: error.code });
+    }
+  }
+
+  /** Heartbeats, and a greeting whenever the clock wants one; an unreachable producer is tried again at the next. */
+  async #keepInTouch(index: number, link: ProducerLink): Promise<void> {
+    const { name } = link;
+    const shipping = this.shippings.get(name) as Shipping;
+    const heartbeat = this.#heartbeat(name, link);
+    let greetedAt = Number.NEGATIVE_INFINITY;
+    // Hospitals that start together after a power cut do not knock together.
+    await this.clock.sleep(index * 100, this.signal);
+    for (let delayMs = 1_000; !this.signal.aborted; ) {
+      if (!this.time.isTrusted() || this.clock.monotonic() - greetedAt > greetEveryMs) {
+        const isGreeted = await this.#greet(name, shipping);
+        if (isGreeted) greetedAt = this.clock.monotonic();
+        delayMs = isGreeted ? this.config.health.heartbeat : Math.min(2 * delayMs, this.config.health.heartbeat);
+      }
+      if (link.receiver !== 'tus') await heartbeat.beat(this.status(), this.signal);
+      await this.clock.sleep(delayMs, this.signal);
+    }
+  }
+
+  async #greet(producer: string, shipping: Shipping): Promise<boolean> {
+    try {
+      await shipping.greet();
+      this.faults.clear(producer);
+      this.housekeeper.poke();
+      return true;
+    } catch (error) {
+      if (!(error instanceof ConnectorError)) throw error;
+      this.faults.set(producer, error.code);
+      if (!this.signal.aborted) this.report({ name: 'ship.failed', producer, code: error.code });
+      return false;
+    }
+  }
+
+  #heartbeat(producer: string, link: ProducerLink): Heartbeat {
+    return new Heartbeat({
+      db: this.store.db,
+      clock: this.clock,
+      report: this.report,
+      producer,
+      agent: this.config.facility.code,
+      key: this.store.keys.signing,
+      send: async ({ body, signature }) => {
+        try {
+          await link.sendMetrics(body, signature);
+          return 'accepted';
+        } catch (error) {
+          if (isError(error, 'HEARTBEAT_OLD')) return 'sequence-old';
+          throw error;
+        }
+      },
+    });
+  }
+
+  #source(config: SourcePart['config'], acceptor: Acceptor): SourcePart {
+    const { name, succeeds } = config;
+    const intake = acceptor.intakeFor(this.store.names.source(name, succeeds));
+    return new SourcePart(config, {
+      name,
+      intake: watched(intake, () => this.cadence.note(name, this.clock.now())),
+      clock: this.clock,
+      signal: this.signal,
+      report: this.report,
+    });
+  }
+
+  #link({ name, url, tls, proxy, receiver }: ProducerConfig): ProducerLink {
+    const { clock, report } = this;
+    const password = proxy?.password && readSecret(proxy.password, process.env);
+    const through = proxy && {
+      url: proxy.url,
+      ...(proxy.username !== undefined && { username: proxy.username }),
+      ...(password !== undefined && { password }),
+    };
+    return new ProducerLink({ name, url, tls, proxy: through, receiver, clock, report });
+  }
+
+  #shipping({ name, bandwidth }: ProducerConfig, index: number, receiptKeys: OpenedParts['receiptKeys']): Shipping {
+    const producer = this.store.producers[index] as Store['producers'][number];
+    return new Shipping(this.store, producer, {
+      link: this.#links[index] as ProducerLink,
+      receiptKeys: receiptKeys[index] ?? [],
+      rate: new Throttle(RateSchedule.parse(bandwidth), this.clock),
+      clock: this.clock,
+      confirmTime: (at, roundTripMs) => this.time.confirm(at, roundTripMs),
+      finish: (after) => this.finish(after),
+      isConfirmed: () => this.settings.get('confirm-shipping') === undefined,
+      isPaused: () => this.pauses.has(name),
+    });
+  }
+
+  async #open(part: SourcePart): Promise<void> {
+    if (this.pauses.has(part.name)) return;
+    try {
+      await part.listen();
+    } catch (error) {
+      // One port that is taken must not keep the others from being served.
+      if (!(error instanceof ConnectorError)) throw error;
+      this.faults.set(part.name, error.code);
+      this.report({ name: 'source.failed', source: part.name, code: error.code });
+    }
+  }
+
+  #watch(work: Promise<unknown>): void {
+    work.catch((error: unknown) => this.#defect(error));
+  }
+
+  /** Not an error of the world but of ours: the process ends, and the service manager starts it anew. */
+  #defect(error: unknown): void {
+    this.#log.flush();
+    setImmediate(() => {
+      throw error;
+    });
+  }
+}
+
+interface OpenedParts {
+  readonly store: Store;
+  readonly settings: Settings;
+  readonly time: TrustedClock;
+  readonly lock: StateLock;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly report: Report;
+  readonly crash: CrashMarker;
+  readonly events: ((event: Parameters<Report>[0]) => void)[];
+  readonly receiptKeys: Awaited<ReturnType<typeof readReceiptKeys>>[];
+}

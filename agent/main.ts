@@ -1,0 +1,34 @@
+#!/usr/bin/env node
+/** argv to the command line, its answer to the exit code; nothing else. */
+import { runCli } from './cli/index.ts';
+
+// Whatever is written is for the service user alone, also what SQLite makes.
+process.umask(0o077);
+
+const stop = new AbortController();
+process.once('SIGINT', () => stop.abort());
+process.once('SIGTERM', () => stop.abort());
+
+// `kakehashi … | head` closes the pipe early; that is its right, and no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+});
+
+async function ask(question: string): Promise<string> {
+  const { createInterface } = await import('node:readline/promises');
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return await terminal.question(question);
+  } finally {
+    terminal.close();
+  }
+}
+
+// Not process.exit: on Windows it asserts while the thread pool works, and it cuts off what stdout has not written.
+process.exitCode = await runCli(process.argv.slice(2), {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  signal: stop.signal,
+  ask: process.stdin.isTTY ? ask : undefined,
+});
