@@ -1,0 +1,232 @@
+/**
+ * The producer's key folder, and what a hospital gets from it.
+ *
+ * ```
+ * producer.json       name and hosts
+ * online.identity     age identity of the intake: opens parcels           secret
+ * recovery.identity   age identity for the safe: opens them when the first is lost   secret, to be moved away
+ * recipients          the public halves of both, one a line               to every hospital
+ * receipt.key         Ed25519, signs receipts                             secret
+ * receipt.jwks        its public half                                     to every hospital
+ * ca.key  ca.pem      the private authority                               secret / to every hospital
+ * server.key server.pem   the intake's certificate
+ * revoked             serials of certificates that are no longer welcome
+ * clients/CODE.json   one a hospital: certificates issued, agent key if it was registered beforehand
+ * ```
+ * Files are 0600, the folder 0700; nothing in it is ever overwritten by a command.
+ */
+import { createPrivateKey } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { generateX25519Identity, identityToRecipient } from 'age-encryption';
+import { z } from 'zod';
+import { writeDurableSync } from '../../agent/base/files.ts';
+import { newSigningKey, type PublicJwk, type SigningKey, signingKey } from '../../agent/base/jws.ts';
+import { ConnectorError, reasonOf } from '../../agent/model/errors.ts';
+import type { Instant } from '../../agent/model/record.ts';
+import { type Certificate, issueClient, issueServer, newAuthority } from './certificates.ts';
+import { facilityCode, publicJwkShape } from './shapes.ts';
+
+export const keyFiles = {
+  producer: 'producer.json',
+  onlineIdentity: 'online.identity',
+  recoveryIdentity: 'recovery.identity',
+  recipients: 'recipients',
+  receiptKey: 'receipt.key',
+  receiptJwks: 'receipt.jwks',
+  caKey: 'ca.key',
+  ca: 'ca.pem',
+  serverKey: 'server.key',
+  server: 'server.pem',
+  revoked: 'revoked',
+} as const;
+
+const revokedHeader = `# Certificates that are no longer welcome: one serial number (hex) a line, as \`client\` printed it.
+# The running intake reads this file again as soon as it changes.
+`;
+
+export interface KeyFolder {
+  readonly name: string;
+  readonly signing: SigningKey;
+  readonly tls: { readonly ca: string; readonly certificate: string; readonly key: string };
+  /** age identities found in the folder; none when the producer keeps them elsewhere. */
+  readonly identities: readonly string[];
+  readonly revokedPath: string;
+}
+
+const producerShape = z.object({
+  name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/),
+  hosts: z.array(z.string()).min(1),
+});
+
+/**
+ * Makes everything a new producer needs.
+ *
+ * @throws ConnectorError ALREADY_EXISTS - the folder holds something; nothing was written.
+ */
+export async function createKeyFolder(
+  folder: string,
+  options: { name: string; hosts: readonly string[]; now: Instant },
+): Promise<void> {
+  if (existsSync(folder) && readdirSync(folder).length > 0)
+    throw new ConnectorError('ALREADY_EXISTS', { path: folder });
+  const { name, hosts, now } = options;
+  const authority = await newAuthority({ name, now });
+  const server = await issueServer(authority, { hosts, now });
+  const online = await newIdentity('online');
+  const recovery = await newIdentity('recovery');
+  const receipt = newSigningKey();
+  writeAll(folder, {
+    [keyFiles.producer]: json({ name, hosts }),
+    [keyFiles.onlineIdentity]: online.text,
+    [keyFiles.recoveryIdentity]: recovery.text,
+    [keyFiles.recipients]: `# ${name}: online\n${online.recipient}\n# ${name}: recovery\n${recovery.recipient}\n`,
+    [keyFiles.receiptKey]: receipt.privateKey.export({ type: 'pkcs8', format: 'pem' }),
+    [keyFiles.receiptJwks]: json({ keys: [{ ...receipt.publicJwk, kid: receipt.kid, alg: 'EdDSA', use: 'sig' }] }),
+    [keyFiles.caKey]: authority.key,
+    [keyFiles.ca]: authority.certificate,
+    [keyFiles.serverKey]: server.key,
+    [keyFiles.server]: server.certificate,
+    [keyFiles.revoked]: revokedHeader,
+  });
+}
+
+/** @throws ConnectorError PRODUCER_KEYS_UNUSABLE */
+export function loadKeyFolder(folder: string): KeyFolder {
+  const { name } = parse(producerShape, folder, keyFiles.producer);
+  return {
+    name,
+    signing: loadSigningKey(folder),
+    tls: {
+      ca: read(folder, keyFiles.ca),
+      certificate: read(folder, keyFiles.server),
+      key: readSecret(folder, keyFiles.serverKey),
+    },
+    identities: loadIdentities(folder),
+    revokedPath: join(folder, keyFiles.revoked),
+  };
+}
+
+/** The receipt key alone, and the producer's name: what signs offline. @throws ConnectorError PRODUCER_KEYS_UNUSABLE */
+export function loadReceiptSigner(folder: string): { name: string; signing: SigningKey } {
+  return { name: parse(producerShape, folder, keyFiles.producer).name, signing: loadSigningKey(folder) };
+}
+
+/** Every identity in the folder: after a disaster the recovery identity may be the only one. */
+export function loadIdentities(folder: string): string[] {
+  return [keyFiles.onlineIdentity, keyFiles.recoveryIdentity]
+    .filter((file) => existsSync(join(folder, file)))
+    .flatMap((file) => readSecret(folder, file).split('\n'))
+    .filter((line) => line.startsWith('AGE-SECRET-KEY-'));
+}
+
+const clientShape = z.object({
+  facility: facilityCode,
+  agentKey: publicJwkShape.optional(),
+  certificates: z.array(z.object({ serial: z.string(), issuedAt: z.number(), notAfter: z.number() })),
+});
+export type KnownClient = z.infer<typeof clientShape>;
+
+/** The hospitals certificates were issued for. */
+export function listClients(folder: string): KnownClient[] {
+  const clients = join(folder, 'clients');
+  if (!existsSync(clients)) return [];
+  const files = readdirSync(clients).filter((file) => file.endsWith('.json'));
+  return files.map((file) => parse(clientShape, folder, join('clients', file)));
+}
+
+export interface NewClient {
+  readonly facility: string;
+  readonly now: Instant;
+  readonly notAfter?: Instant;
+  /** Pins this key instead of trusting the first that says hello. */
+  readonly agentKey?: PublicJwk;
+  /** The folder made for the hospital. */
+  readonly out: string;
+}
+
+/**
+ * Issues a hospital's certificate and writes the folder it is given. A hospital may have several at once, so that a
+ * new one is in place before the old one ends.
+ *
+ * @throws ConnectorError ALREADY_EXISTS, PRODUCER_KEYS_UNUSABLE
+ */
+export async function createClient(folder: string, client: NewClient): Promise<{ serial: string; notAfter: Instant }> {
+  if (existsSync(client.out)) throw new ConnectorError('ALREADY_EXISTS', { path: client.out });
+  const authority: Certificate = { certificate: read(folder, keyFiles.ca), key: readSecret(folder, keyFiles.caKey) };
+  const issued = await issueClient(authority, client);
+  const { serial, notAfter } = issued;
+  writeAll(client.out, {
+    'ca.pem': authority.certificate,
+    'client.pem': issued.certificate,
+    'client.key': issued.key,
+    recipients: read(folder, keyFiles.recipients),
+    'receipt.jwks': read(folder, keyFiles.receiptJwks),
+  });
+  rememberClient(folder, client, { serial, notAfter });
+  return { serial, notAfter };
+}
+
+function rememberClient(folder: string, client: NewClient, issued: { serial: string; notAfter: Instant }): void {
+  const file = join('clients', `${client.facility}.json`);
+  const known = existsSync(join(folder, file)) ? parse(clientShape, folder, file) : undefined;
+  const agentKey = client.agentKey ?? known?.agentKey;
+  const certificates = [...(known?.certificates ?? []), { ...issued, issuedAt: client.now }];
+  const entry = { facility: client.facility, ...(agentKey ? { agentKey } : {}), certificates };
+  writeDurableSync(join(folder, file), Buffer.from(json(entry)));
+}
+
+async function newIdentity(label: string): Promise<{ text: string; recipient: string }> {
+  const identity = await generateX25519Identity();
+  const recipient = await identityToRecipient(identity);
+  return { recipient, text: `# ${label}\n# public key: ${recipient}\n${identity}\n` };
+}
+
+function loadSigningKey(folder: string): SigningKey {
+  const pem = readSecret(folder, keyFiles.receiptKey);
+  try {
+    return signingKey(createPrivateKey(pem));
+  } catch (cause) {
+    throw unusable(folder, `${keyFiles.receiptKey} is not an Ed25519 key`, cause);
+  }
+}
+
+function writeAll(folder: string, files: Readonly<Record<string, string>>): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  for (const [file, text] of Object.entries(files)) writeDurableSync(resolve(folder, file), Buffer.from(text));
+}
+
+function readSecret(folder: string, file: string): string {
+  const text = read(folder, file);
+  const mode = statSync(join(folder, file)).mode & 0o777;
+  // Windows has no such bits; there the folder's access list protects the file.
+  if ((mode & 0o077) !== 0 && process.platform !== 'win32') {
+    throw unusable(folder, `${file} has mode ${mode.toString(8)}, not 600`);
+  }
+  return text;
+}
+
+function read(folder: string, file: string): string {
+  try {
+    return readFileSync(join(folder, file), 'utf8');
+  } catch (cause) {
+    throw unusable(folder, `${file}: ${reasonOf(cause)}`, cause);
+  }
+}
+
+function parse<T>(shape: z.ZodType<T>, folder: string, file: string): T {
+  try {
+    return shape.parse(JSON.parse(read(folder, file)));
+  } catch (cause) {
+    if (cause instanceof ConnectorError) throw cause;
+    throw unusable(folder, `${file} does not have the expected form`, cause);
+  }
+}
+
+function unusable(path: string, reason: string, cause?: unknown): ConnectorError {
+  return new ConnectorError('PRODUCER_KEYS_UNUSABLE', { path, reason }, { cause });
+}
+
+function json(value: object): string {
+  return `${JSON.stringify(value, undefined, 2)}\n`;
+}
