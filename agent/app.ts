@@ -8,37 +8,35 @@ import { systemClock } from './base/clock.ts';
 import { ControlServer, controlPath } from './base/control.ts';
 import { createLog, type Log } from './base/log.ts';
 import { acquireLock, type StateLock } from './base/lock.ts';
-import { readSecret } from './base/secret.ts';
 import type { Settings } from './base/settings.ts';
 import { version } from './base/version.ts';
 import type { Config, ProducerConfig } from './config/schema.ts';
 import { Acceptor } from './flow/accept.ts';
 import { copyJournal } from './flow/backup.ts';
 import { Housekeeper } from './flow/housekeeper.ts';
+import { giveUpStored } from './flow/retention.ts';
 import { recover } from './flow/recover.ts';
-import { removeParcelFile, Shipping, type ShipTally } from './flow/shipping.ts';
+import { removeParcelFile } from './flow/shipping.ts';
 import type { AfterCommit, Store } from './flow/store.ts';
 import {
   buildStatus,
   Cadence,
   CrashMarker,
   DiskGuard,
-  Heartbeat,
   MetricsServer,
   type Status,
   type TrustedClock,
 } from './health/index.ts';
-import { ConnectorError, isError, reasonOf } from './model/errors.ts';
+import { ConnectorError, reasonOf } from './model/errors.ts';
 import type { Clock, PollTally, Progress, Report } from './model/ports.ts';
 import { type Job, Scheduler } from './schedule/index.ts';
-import { ProducerLink } from './ship/link.ts';
-import { RateSchedule, Throttle } from './ship/rate.ts';
 import { readReceiptKeys } from './ship/receipt.ts';
 import { type AppContext, commandHandlers } from './app/commands.ts';
 import { Faults } from './app/faults.ts';
 import { neverCron, pullJob, shipJob } from './app/jobs.ts';
 import { openStore } from './app/open-store.ts';
 import { Pauses } from './app/pauses.ts';
+import { ProducerPart } from './app/producer-part.ts';
 import { RegisterFolder } from './app/register-folder.ts';
 import { SourcePart, watched } from './app/source-part.ts';
 import { statusInputs } from './app/status-inputs.ts';
@@ -55,9 +53,6 @@ export interface Ready {
   readonly ports: Readonly<Record<string, number>>;
 }
 
-/** A greeting refreshes what is known of the producer's clock. */
-const greetEveryMs = 3_600_000;
-
 export class App implements AppContext {
   readonly config: Config;
   readonly store: Store;
@@ -69,7 +64,7 @@ export class App implements AppContext {
   readonly faults = new Faults();
   readonly pauses: Pauses;
   readonly sources: ReadonlyMap<string, SourcePart>;
-  readonly shippings: ReadonlyMap<string, Shipping>;
+  readonly producers: ReadonlyMap<string, ProducerPart>;
   readonly scheduler: Scheduler;
   readonly housekeeper: Housekeeper;
   readonly registerFolder: RegisterFolder;
@@ -78,13 +73,15 @@ export class App implements AppContext {
   readonly startedAt: number;
   readonly #log: Log;
   readonly #lock: StateLock;
-  readonly #links: readonly ProducerLink[];
   readonly #stopping = new AbortController();
   readonly #loops: Promise<void>[] = [];
   readonly #listeners = new Map<string, Progress>();
   readonly #tallies = new Map<string, unknown>();
   #control: ControlServer | undefined;
   #metrics: MetricsServer | undefined;
+  #isOverBuffer = false;
+  /** Hash of a configuration that was refused while this one runs. */
+  refusedConfig: string | undefined;
 
   private constructor(config: Config, opened: OpenedParts) {
     this.config = config;
@@ -108,14 +105,13 @@ export class App implements AppContext {
     });
     const finish = (after: AfterCommit) => this.finish(after);
     const acceptor = new Acceptor(this.store, {
-      room: () => (this.disk.status.state === 'full' ? 'full' : 'ok'),
+      room: () => (this.disk.status.state === 'full' || this.#isOverBuffer ? 'full' : 'ok'),
       finish,
       onFull: () => this.#watch(this.disk.releaseReserve()),
     });
     this.sources = new Map(config.sources.map((source) => [source.name, this.#source(source, acceptor)]));
-    this.#links = config.producers.map((producer) => this.#link(producer));
-    this.shippings = new Map(
-      config.producers.map((producer, index) => [producer.name, this.#shipping(producer, index, opened.receiptKeys)]),
+    this.producers = new Map(
+      config.producers.map((producer, index) => [producer.name, this.#producer(producer, index, opened)]),
     );
     this.registerFolder = new RegisterFolder(this);
     this.housekeeper = new Housekeeper(this.store, {
@@ -124,6 +120,8 @@ export class App implements AppContext {
       duties: [
         () => this.disk.check().then(() => undefined),
         () => this.registerFolder.look(),
+        () => this.#lookAtBuffer(),
+        () => this.#retain(),
         () => this.time.save(),
         () => this.cadence.save(),
         () => this.#log.sweep(),
@@ -178,17 +176,26 @@ export class App implements AppContext {
       this.config.health.metrics.host,
       this.config.health.metrics.port,
     );
-    if (!this.crash.isSafeMode()) {
-      for (const part of this.sources.values()) await this.#open(part);
-      this.scheduler.start();
-    }
+    if (!this.crash.isSafeMode()) await this.#begin();
     this.housekeeper.start();
-    for (const [index, link] of this.#links.entries()) this.#loops.push(this.#keepInTouch(index, link));
+    for (const part of this.producers.values()) this.#loops.push(part.keepInTouch(this.signal));
     this.report({ name: 'agent.started' });
     const ports = Object.fromEntries(
       [...this.sources.values()].flatMap(({ name, port }) => (port ? [[name, port]] : [])),
     );
     return { event: 'ready', pid: process.pid, ports: { ...ports, metrics } };
+  }
+
+  /** An operator's word after repeated crashes: try again. Harmless when there were none. */
+  async leaveSafeMode(): Promise<void> {
+    if (!this.crash.isSafeMode()) return;
+    this.crash.leaveSafeMode();
+    if (this.isServing) await this.#begin();
+  }
+
+  async #begin(): Promise<void> {
+    for (const part of this.sources.values()) await this.#open(part);
+    this.scheduler.start();
   }
 
   /** Finishes what is being answered, breaks off what can be resumed, and gives the state back. Harmless twice. */
@@ -200,7 +207,7 @@ export class App implements AppContext {
     await Promise.all([...this.sources.values()].map((part) => part.stop()));
     await this.scheduler.stop();
     await this.housekeeper.stop();
-    await Promise.all(this.#links.map((link) => link.close()));
+    await Promise.all([...this.producers.values()].map((part) => part.close()));
     await Promise.all(this.#loops);
     await this.#metrics?.stop();
     this.time.save();
@@ -226,7 +233,7 @@ export class App implements AppContext {
 
   /** What a committed transaction has made necessary outside of it: uploads broken off first, then files removed. */
   async finish({ abort, files, spool }: AfterCommit): Promise<void> {
-    if (abort.length > 0) await Promise.all([...this.shippings.values()].map((shipping) => shipping.abort(abort)));
+    if (abort.length > 0) await Promise.all([...this.producers.values()].map(({ shipping }) => shipping.abort(abort)));
     await this.store.spool.remove(spool);
     for (const pid of files) await removeParcelFile(this.store, pid);
   }
@@ -244,7 +251,7 @@ export class App implements AppContext {
 
   /** Tells producers of stops at once, whatever the timetable says; trouble is told and tried again by the next run. */
   settleSoon(): void {
-    for (const [name, shipping] of this.shippings) this.#watch(this.#settle(name, shipping));
+    for (const part of this.producers.values()) this.#watch(part.settle());
   }
 
   async copyJournal(): Promise<void> {
@@ -260,7 +267,7 @@ export class App implements AppContext {
   async pause(part: string): Promise<void> {
     this.pauses.add(part);
     await this.sources.get(part)?.stop();
-    await this.shippings.get(part)?.halt();
+    await this.producers.get(part)?.shipping.halt();
     for (const job of this.#jobsOf(part)) this.scheduler.pause(job);
     this.report({ name: 'agent.paused' });
   }
@@ -274,7 +281,7 @@ export class App implements AppContext {
   }
 
   #jobsOf(part: string): string[] {
-    if (this.shippings.has(part)) return [shipJob(part)];
+    if (this.producers.has(part)) return [shipJob(part)];
     return this.sources.get(part)?.polls ? [pullJob(part)] : [];
   }
 
@@ -286,9 +293,9 @@ export class App implements AppContext {
         const run = (signal: AbortSignal) => this.#poll(name, part, signal);
         return { name, cron: part.config.schedule ?? neverCron, run };
       });
-    const ships = this.config.producers.map((producer): Job => {
-      const name = shipJob(producer.name);
-      return { name, cron: producer.schedule, run: (signal) => this.#ship(name, producer.name, signal) };
+    const ships = [...this.producers.values()].map((part): Job => {
+      const name = shipJob(part.name);
+      return { name, cron: part.cron, run: (signal) => this.#ship(name, part, signal) };
     });
     return [...pulls, ...ships];
   }
@@ -306,80 +313,8 @@ export class App implements AppContext {
     }
   }
 
-  async #ship(job: string, producer: string, signal: AbortSignal): Promise<void> {
-    const shipping = this.shippings.get(producer) as Shipping;
-    try {
-      const tally = await shipping.run(signal, (state) => this.#listeners.get(job)?.(state));
-      this.#tallies.set(job, tally satisfies ShipTally);
-      this.faults.clear(producer);
-    } catch (error) {
-      if (error instanceof ConnectorError) this.faults.set(producer, error.code);
-      throw error;
-    } finally {
-      this.housekeeper.poke();
-    }
-  }
-
-  async #settle(producer: string, shipping: Shipping): Promise<void> {
-    try {
-      await shipping.settle();
-    } catch (error) {
-      if (!(error instanceof ConnectorError)) throw error;
-      this.report({ name: 'ship.failed', producer, code: error.code });
-    }
-  }
-
-  /** Heartbeats, and a greeting whenever the clock wants one; an unreachable producer is tried again at the next. */
-  async #keepInTouch(index: number, link: ProducerLink): Promise<void> {
-    const { name } = link;
-    const shipping = this.shippings.get(name) as Shipping;
-    const heartbeat = this.#heartbeat(name, link);
-    let greetedAt = Number.NEGATIVE_INFINITY;
-    // Hospitals that start together after a power cut do not knock together.
-    await this.clock.sleep(index * 100, this.signal);
-    for (let delayMs = 1_000; !this.signal.aborted; ) {
-      if (!this.time.isTrusted() || this.clock.monotonic() - greetedAt > greetEveryMs) {
-        const isGreeted = await this.#greet(name, shipping);
-        if (isGreeted) greetedAt = this.clock.monotonic();
-        delayMs = isGreeted ? this.config.health.heartbeat : Math.min(2 * delayMs, this.config.health.heartbeat);
-      }
-      if (link.receiver !== 'tus') await heartbeat.beat(this.status(), this.signal);
-      await this.clock.sleep(delayMs, this.signal);
-    }
-  }
-
-  async #greet(producer: string, shipping: Shipping): Promise<boolean> {
-    try {
-      await shipping.greet();
-      this.faults.clear(producer);
-      this.housekeeper.poke();
-      return true;
-    } catch (error) {
-      if (!(error instanceof ConnectorError)) throw error;
-      this.faults.set(producer, error.code);
-      if (!this.signal.aborted) this.report({ name: 'ship.failed', producer, code: error.code });
-      return false;
-    }
-  }
-
-  #heartbeat(producer: string, link: ProducerLink): Heartbeat {
-    return new Heartbeat({
-      db: this.store.db,
-      clock: this.clock,
-      report: this.report,
-      producer,
-      agent: this.config.facility.code,
-      key: this.store.keys.signing,
-      send: async ({ body, signature }) => {
-        try {
-          await link.sendMetrics(body, signature);
-          return 'accepted';
-        } catch (error) {
-          if (isError(error, 'HEARTBEAT_OLD')) return 'sequence-old';
-          throw error;
-        }
-      },
-    });
+  async #ship(job: string, part: ProducerPart, signal: AbortSignal): Promise<void> {
+    this.#tallies.set(job, await part.ship(signal, (state) => this.#listeners.get(job)?.(state)));
   }
 
   #source(config: SourcePart['config'], acceptor: Acceptor): SourcePart {
@@ -394,28 +329,24 @@ export class App implements AppContext {
     });
   }
 
-  #link({ name, url, tls, proxy, receiver }: ProducerConfig): ProducerLink {
-    const { clock, report } = this;
-    const password = proxy?.password && readSecret(proxy.password, process.env);
-    const through = proxy && {
-      url: proxy.url,
-      ...(proxy.username !== undefined && { username: proxy.username }),
-      ...(password !== undefined && { password }),
-    };
-    return new ProducerLink({ name, url, tls, proxy: through, receiver, clock, report });
-  }
-
-  #shipping({ name, bandwidth }: ProducerConfig, index: number, receiptKeys: OpenedParts['receiptKeys']): Shipping {
-    const producer = this.store.producers[index] as Store['producers'][number];
-    return new Shipping(this.store, producer, {
-      link: this.#links[index] as ProducerLink,
-      receiptKeys: receiptKeys[index] ?? [],
-      rate: new Throttle(RateSchedule.parse(bandwidth), this.clock),
-      clock: this.clock,
-      confirmTime: (at, roundTripMs) => this.time.confirm(at, roundTripMs),
+  #producer(config: ProducerConfig, index: number, opened: OpenedParts): ProducerPart {
+    const { store, time, clock, report, faults } = this;
+    return new ProducerPart({
+      config,
+      row: store.producers[index] as Store['producers'][number],
+      facility: this.config.facility.code,
+      heartbeatMs: this.config.health.heartbeat,
+      store,
+      time,
+      clock,
+      report,
+      faults,
+      receiptKeys: opened.receiptKeys[index] ?? [],
       finish: (after) => this.finish(after),
       isConfirmed: () => this.settings.get('confirm-shipping') === undefined,
-      isPaused: () => this.pauses.has(name),
+      isPaused: () => this.pauses.has(config.name),
+      status: () => this.status(),
+      onNews: () => this.housekeeper.poke(),
     });
   }
 
@@ -431,6 +362,25 @@ export class App implements AppContext {
     }
   }
 
+  /** `limits.bufferBytes`: what waits here, by the counters. */
+  #lookAtBuffer(): void {
+    const { bufferBytes } = this.config.limits;
+    if (bufferBytes === undefined) return;
+    const waiting = this.store.deliveries.tally().filter(({ state }) => waitingStates.has(state));
+    this.#isOverBuffer = waiting.reduce((sum, { bytes }) => sum + bytes, 0) > bufferBytes;
+  }
+
+  async #retain(): Promise<void> {
+    const { afterStored } = this.config.retention;
+    if (afterStored === 'never' || !this.time.isTrusted()) return;
+    for (const producer of this.store.producers) {
+      for (let after = giveUpStored(this.store, producer, afterStored); after; ) {
+        await this.finish(after);
+        after = giveUpStored(this.store, producer, afterStored);
+      }
+    }
+  }
+
   #watch(work: Promise<unknown>): void {
     work.catch((error: unknown) => this.#defect(error));
   }
@@ -443,6 +393,9 @@ export class App implements AppContext {
     });
   }
 }
+
+/** States of which the payload is still here. */
+const waitingStates: ReadonlySet<string> = new Set(['held', 'ready', 'packed', 'stored']);
 
 interface OpenedParts {
   readonly store: Store;

@@ -1,13 +1,13 @@
 import type { Settings } from '../base/settings.ts';
 import type { Config } from '../config/schema.ts';
 import type { Housekeeper } from '../flow/housekeeper.ts';
-import type { Shipping } from '../flow/shipping.ts';
 import type { AfterCommit, Store } from '../flow/store.ts';
 import type { Cadence, CrashMarker, DiskGuard, Status, TrustedClock } from '../health/index.ts';
 import type { Clock, Progress, Report } from '../model/ports.ts';
 import type { Scheduler } from '../schedule/index.ts';
 import type { Faults } from './faults.ts';
 import type { Pauses } from './pauses.ts';
+import type { ProducerPart } from './producer-part.ts';
 import type { RegisterFolder } from './register-folder.ts';
 import type { SourcePart } from './source-part.ts';
 
@@ -23,7 +23,7 @@ export interface AppContext {
   readonly faults: Faults;
   readonly pauses: Pauses;
   readonly sources: ReadonlyMap<string, SourcePart>;
-  readonly shippings: ReadonlyMap<string, Shipping>;
+  readonly producers: ReadonlyMap<string, ProducerPart>;
   readonly scheduler: Scheduler;
   readonly housekeeper: Housekeeper;
   readonly registerFolder: RegisterFolder;
@@ -32,6 +32,7 @@ export interface AppContext {
   readonly startedAt: number;
   /** False while a command has opened the state of an agent that does not run. */
   readonly isServing: boolean;
+  readonly refusedConfig: string | undefined;
   status(): Status;
   finish(after: AfterCommit): Promise<void>;
   runNow(job: string, progress: Progress): Promise<unknown>;
@@ -40,4 +41,5 @@ export interface AppContext {
   copyJournal(): Promise<void>;
   pause(part: string): Promise<void>;
   resume(part: string): Promise<void>;
+  leaveSafeMode(): Promise<void>;
 }

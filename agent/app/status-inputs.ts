@@ -35,7 +35,7 @@ export function statusInputs(app: AppContext, events: ReadonlyMap<EventName, num
     retractions: { open: retractions.open, ...(retractions.oldest !== null && { oldestAt: retractions.oldest }) },
     jobs: app.scheduler.status(),
     certificates: config.producers.flatMap(certificateInputs),
-    config: { running: config.hash },
+    config: { running: config.hash, ...(app.refusedConfig !== undefined && { failed: app.refusedConfig }) },
     recentCrashes: app.crash.recentCrashes(),
     ...(lastBackup !== undefined && { lastBackupAt: Number(lastBackup) }),
     events,

@@ -4,7 +4,8 @@ import { configOption, defineVerb } from './verb.ts';
 export const verb = defineVerb({
   usage: '[SOURCE|PRODUCER] [--config FILE]',
   about:
-    'Ends a pause, of one or of everything. After a restore it also says that the restored state is to be believed.',
+    'Ends a pause, of one or of everything. After a restore it also says that the restored state is to be believed,\n' +
+    'and after repeated crashes that the safe mode is over.',
   options: { config: configOption },
   positionals: { min: 0, max: 1 },
   run: async ({ config }, [name], context) => {

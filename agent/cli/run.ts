@@ -1,7 +1,7 @@
 import { App, type Ready } from '../app.ts';
 import { createLog } from '../base/log.ts';
 import { systemClock } from '../base/clock.ts';
-import { loadConfig } from '../config/load.ts';
+import { configHash, loadConfig, readConfigText } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { ConnectorError } from '../model/errors.ts';
 import { configOption, defineVerb, type VerbContext } from './verb.ts';
@@ -69,6 +69,7 @@ class Runner {
       if (!(error instanceof ConnectorError)) throw error;
       this.#log.report({ name: 'config.reload-failed', code: error.code });
       if (this.#app?.signal.aborted) await this.start(before);
+      if (this.#app) this.#app.refusedConfig = configHash(readConfigText(this.#path));
     }
   }
 

@@ -7,7 +7,7 @@ import { systemClock } from '../../agent/base/clock.ts';
 import { MllpClient, readAnswer } from '../../agent/cli/send/client.ts';
 import { encoder } from '../../agent/cli/send/encode.ts';
 import { buildAdt, escapeValue } from '../../agent/cli/send/message.ts';
-import { charsets, decode, detectCharset } from '../../agent/source/hl7v2/charset.ts';
+import { charsets, decode, detectCharset } from '../../agent/base/hl7/charset.ts';
 import { ack, frame, type Reply, type Responder, startResponder } from './responder.ts';
 import { kakehashi } from './run-cli.ts';
 

@@ -23,7 +23,7 @@ export const checkCommands = {
   check: defineCommand(z.strictObject({}), async (app) => {
     const found: Found[] = [];
     for (const part of app.sources.values()) found.push(await checkSource(part.name, () => part.probe()));
-    for (const [name, shipping] of app.shippings) {
+    for (const { name, shipping } of app.producers.values()) {
       found.push(
         await attempt(`producer ${name}`, 'producer', () => shipping.greet(), 'answers, and knows this hospital'),
       );
@@ -68,6 +68,7 @@ function checkClock(app: AppContext): Found {
   const { trusted, offsetMs, reason } = app.time.status();
   const offset = offsetMs === undefined ? '' : `, ${Math.round(offsetMs / 1000)} s from the producer's`;
   if (trusted) return { check: 'clock', state: 'ok', found: `trusted${offset}` };
+  if (app.config.producers.length === 0) return { check: 'clock', state: 'warn', found: 'no producer to confirm it yet' };
   const todo = 'Set the time of this server (NTP). Until a producer confirms it, everything is held.';
   return { check: 'clock', state: 'fail', found: `not trusted (${reason})${offset}`, todo, who: 'hospital IT' };
 }

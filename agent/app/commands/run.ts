@@ -31,8 +31,8 @@ export const runCommands = {
     z.strictObject({ name: z.string().optional(), rejected: z.boolean().optional() }),
     async (app, args, call) => {
       const chosen = choose(args.name, {
-        known: [...app.shippings.keys()],
-        all: [...app.shippings.keys()],
+        known: [...app.producers.keys()],
+        all: [...app.producers.keys()],
         what: 'producer',
       });
       if (args.rejected) for (const name of chosen) reviveRejected(app, name);
@@ -58,12 +58,15 @@ async function runAll(app: AppContext, jobs: readonly (readonly [string, string]
 }
 
 async function setPaused(app: AppContext, name: string | undefined, act: 'pause' | 'resume') {
-  const all = [...app.sources.keys(), ...app.shippings.keys()];
+  const all = [...app.sources.keys(), ...app.producers.keys()];
   const chosen = choose(name, { known: all, all, what: 'source or producer' });
   if (act === 'pause') for (const part of chosen) await app.pause(part);
   else for (const part of chosen) await app.resume(part);
   // Resuming everything is also the word that a restored state is to be believed.
-  if (act === 'resume' && name === undefined) app.settings.remove('confirm-shipping');
+  if (act === 'resume' && name === undefined) {
+    app.settings.remove('confirm-shipping');
+    await app.leaveSafeMode();
+  }
   app.store.ledger.append(act, app.time.now(), { parts: chosen });
   return { [act === 'pause' ? 'paused' : 'resumed']: chosen };
 }

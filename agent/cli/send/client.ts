@@ -8,9 +8,10 @@ import { connect as tlsConnect, type ConnectionOptions } from 'node:tls';
 import { formatHostPort, type HostPort } from '../../base/options.ts';
 import { ConnectorError, reasonOf } from '../../model/errors.ts';
 import type { Clock } from '../../model/ports.ts';
-import { decode, detectCharset } from '../../source/hl7v2/charset.ts';
-import { CR, FS, MllpFramer, VT } from '../../source/hl7v2/framer.ts';
-import { field, readHeader } from '../../source/hl7v2/header.ts';
+import { decode, detectCharset } from '../../base/hl7/charset.ts';
+import { CR } from '../../base/hl7/bytes.ts';
+import { FS, MllpFramer, VT } from '../../source/hl7v2/framer.ts';
+import { field, readHeader } from '../../base/hl7/header.ts';
 
 /** How long a receiver may take to store a message; long enough for a disk under load, short for a person waiting. */
 export const answerMsMax = 30_000;

@@ -3,7 +3,7 @@
  * decoding every two-byte code once (8,836 of them, a few milliseconds) and turning the result round.
  */
 import { ConnectorError } from '../../model/errors.ts';
-import type { Charset } from '../../source/hl7v2/charset.ts';
+import type { Charset } from '../../base/hl7/charset.ts';
 
 /** JIS X 0208: 94 rows of 94 cells; EUC-JP adds 0x80 to both bytes. */
 const cells = 94;

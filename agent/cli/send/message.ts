@@ -5,7 +5,7 @@
  */
 import { isoJst } from '../../base/clock.ts';
 import type { Instant } from '../../model/record.ts';
-import type { Charset } from '../../source/hl7v2/charset.ts';
+import type { Charset } from '../../base/hl7/charset.ts';
 
 export interface AdtRequest {
   readonly patientId: string;
