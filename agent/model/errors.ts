@@ -775,6 +775,98 @@ export const errorTable = {
     hint: 'It has no MSH segment or no message control id (MSH-10). Ask the vendor of the sending system; `kakehashi send` shows a message that is accepted.',
     ja: 'HL7 v2 として受け取れない電文に AR を返しました。MSH と MSH-10 の有無を送信側に確認してください。',
   },
+
+  // FHIR server (source/fhir)
+  FHIR_BUSY: {
+    class: 'transient',
+    sentence: 'The FHIR server {peer} asks us to wait: status {status}.',
+    hint: 'It is tried again by itself. If it lasts, ask the vendor of the EHR for its request limit, lower `count`, or choose a quieter hour in `schedule`.',
+    ja: 'FHIR サーバーが混雑しています。自動で再試行します。続く場合は count を下げるか、schedule を空いている時間帯にしてください。',
+  },
+  FHIR_FAILED: {
+    class: 'transient',
+    sentence: 'The FHIR server {peer} answered with a fault of its own: status {status}.',
+    hint: 'It is tried again by itself, with smaller questions. If it lasts for hours, give the status and the time to the vendor of the EHR.',
+    ja: 'FHIR サーバーで障害が発生しています。自動で再試行します。続く場合は状態番号と時刻をベンダーに伝えてください。',
+  },
+  FHIR_DENIED: {
+    class: 'permanent',
+    sentence: 'The FHIR server {peer} does not let us read: status {status}.',
+    hint: 'Check `auth` of this source, and ask the administrator of the EHR whether this user or client may still read.',
+    ja: 'FHIR サーバーが読み取りを拒否しました。auth の設定と、電子カルテ側の権限を確認してください。',
+  },
+  FHIR_REFUSED: {
+    class: 'permanent',
+    sentence: 'The FHIR server {peer} refused a question: status {status}, issues {issues}.',
+    hint: 'Compare `url` with what the vendor gave you; `kakehashi check --live` shows what the server offers. Give status and issues to the vendor.',
+    ja: 'FHIR サーバーが要求を拒否しました。url を確認し、状態番号と issues をベンダーに伝えてください。',
+  },
+  FHIR_REDIRECTED: {
+    class: 'permanent',
+    sentence: 'The FHIR server {peer} sends us elsewhere: status {status}.',
+    hint: 'Redirects are not followed, because what they name was not agreed; nothing was sent there. Put the final address into `url`.',
+    ja: 'FHIR サーバーが別の場所への転送を返しました。転送には従いません。正しいアドレスを url に設定してください。',
+  },
+  FHIR_ANSWER_INVALID: {
+    class: 'transient',
+    sentence: 'An answer of the FHIR server {peer} is not what FHIR promises: {reason}.',
+    hint: 'Often a maintenance or login page of something in between; it is tried again by itself. If it lasts, open `url`/metadata in a browser on this server.',
+    ja: 'FHIR サーバーの応答が FHIR の形式ではありません（保守画面など）。自動で再試行します。続く場合は url の /metadata をブラウザで確認してください。',
+  },
+  FHIR_BAD_JSON: {
+    class: 'transient',
+    sentence: 'A page of the FHIR server is not JSON that can be taken: {reason} at byte {offset}.',
+    hint: 'Nothing of that page was taken. It is asked for again in smaller parts, and what stays unreadable is noted as a gap: tell the vendor of the EHR.',
+    ja: 'FHIR サーバーの応答の JSON が壊れています。小さく分けて再取得し、読めない部分は欠落として記録します。ベンダーに連絡してください。',
+  },
+  FHIR_PAGE_TOO_LARGE: {
+    class: 'permanent',
+    sentence: 'A page of the FHIR server {peer} is larger than {limitBytes} bytes.',
+    hint: 'It is asked for again in smaller pages. If a single resource is that large, raise `maxPage`; until then it is noted as a gap.',
+    ja: 'FHIR サーバーの1ページが上限を超えています。小さく分けて再取得します。1件で超える場合は maxPage を上げてください。',
+  },
+  FHIR_PAGING_BROKEN: {
+    class: 'transient',
+    sentence: 'The FHIR server {peer} does not page through {type} as it should: {reason}.',
+    hint: 'It is asked again in shorter stretches of time, and what stays doubtful is noted as a gap. Tell the vendor of the EHR the word above.',
+    ja: 'FHIR サーバーのページ送りが正しくありません。期間を短くして再取得し、確認できない部分は欠落として記録します。ベンダーに連絡してください。',
+  },
+  FHIR_OTHER_ORIGIN: {
+    class: 'permanent',
+    sentence: 'The FHIR server {peer} names a next page on another server; it was not followed.',
+    hint: 'Nothing was sent there. Ask the vendor of the EHR to set the base address of the server to the one in `url`, or put the address it uses into `url`.',
+    ja: '次ページのリンクが別のサーバーを指しているため従いませんでした。サーバーの公開アドレスと url を一致させてください。',
+  },
+  FHIR_VERSION: {
+    class: 'permanent',
+    sentence: 'The server {peer} does not speak FHIR R4 (4.0.x).',
+    hint: 'Ask the vendor of the EHR for the address of its R4 interface and put it into `url`.',
+    ja: 'FHIR R4 (4.0.x) のサーバーではありません。R4 のアドレスをベンダーに確認し、url に設定してください。',
+  },
+  FHIR_NOTHING_OFFERED: {
+    class: 'permanent',
+    sentence: 'The FHIR server {peer} lets us search for none of the configured types.',
+    hint: 'Compare `types` with the CapabilityStatement (`url`/metadata) and ask the administrator of the EHR for search rights.',
+    ja: '設定した種類のリソースを検索できません。types と /metadata を照合し、検索権限を確認してください。',
+  },
+  FHIR_TOKEN_REFUSED: {
+    class: 'permanent',
+    sentence: 'The token server {peer} gives us no token: status {status}, {error}.',
+    hint: 'Ask the administrator of the EHR whether clientId, public key (kid) and scope are registered as in `auth`. If the clock of this server is wrong, correct it.',
+    ja: 'トークンを取得できません。clientId・公開鍵 (kid)・scope の登録と、本サーバーの時計を確認してください。',
+  },
+  FHIR_TOKEN_FAILED: {
+    class: 'transient',
+    sentence: 'The token server {peer} did not answer as it should: {reason}.',
+    hint: 'It is tried again by itself. If it lasts, check `auth.tokenUrl` and tell the administrator of the EHR.',
+    ja: 'トークンサーバーの応答が正しくありません。自動で再試行します。続く場合は auth.tokenUrl を確認してください。',
+  },
+  FHIR_KEY_UNUSABLE: {
+    class: 'permanent',
+    sentence: 'The private key of the FHIR source cannot be used: {reason}.',
+    hint: '`auth.key` must name a private key as PEM or JWK: EC P-384 for ES384, RSA for RS384.',
+    ja: 'FHIR 用の秘密鍵を使用できません。auth.key に PEM か JWK の秘密鍵（ES384 は P-384、RS384 は RSA）を指定してください。',
+  },
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 
 export type ErrorCode = keyof typeof errorTable;

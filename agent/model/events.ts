@@ -23,6 +23,7 @@ export const eventTable = {
   'source.poll-finished': 'info',
   'source.failed': 'error',
   'source.recovered': 'info',
+  'source.clock-differs': 'warn',
   'record.rejected': 'warn',
   'record.quarantined': 'warn',
   'record.undecodable': 'debug',

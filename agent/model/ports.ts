@@ -77,6 +77,8 @@ export interface Intake {
 /** What a source gets from us, and all it gets. */
 export interface SourceHost {
   readonly name: string;
+  /** Code of the hospital, 10 digits: identifier systems are made from it. Without it none counts as its own. */
+  readonly facility?: string;
   readonly intake: Intake;
   readonly clock: Clock;
   /** Aborts when the agent stops. */

@@ -4,7 +4,7 @@ import { parseHostPort, parseSize, type HostPort } from '../../agent/base/option
 import type { Terminal } from '../../agent/base/terminal.ts';
 import { ConnectorError } from '../../agent/model/errors.ts';
 
-export interface CommandOption {
+interface CommandOption {
   /** What stands behind it, `DIR`; without it the option is a switch. */
   readonly argument?: string;
   readonly description: string;

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { systemClock } from '../../agent/base/clock.ts';
-import { createKeyFolder, keyFiles } from '../keys/folder.ts';
+import { createKeyFolder, keyFiles, renewServer } from '../keys/folder.ts';
 import { type Command, usage } from './command.ts';
 
 /** What becomes of each file: the page a new producer reads once and acts on. */
@@ -24,16 +24,30 @@ export const keygen: Command = {
     dir: { argument: 'DIR', description: 'the key folder to make; it must be empty or not exist', isRequired: true },
     name: { argument: 'NAME', description: 'the name hospitals know the producer by; default ldi' },
     host: { argument: 'HOST,…', description: 'names and addresses of the intake; default 127.0.0.1,localhost' },
+    'renew-server': { description: 'only a new server certificate, in a folder that exists; then restart serve' },
   },
-  notes: ['Nothing is ever overwritten. All files are readable by their owner only.'],
+  notes: [
+    'Nothing else is ever overwritten. All files are readable by their owner only. The server certificate is valid for',
+    'three years, the authority for twenty.',
+  ],
 
   run: async (args, terminal) => {
     const folder = resolve(args.required('dir'));
     const name = args.text('name') ?? 'ldi';
     if (!/^[a-z][a-z0-9-]{0,31}$/.test(name)) throw usage('--name: expected a-z, 0-9 and -, beginning with a letter.');
-    const hosts = (args.text('host') ?? '127.0.0.1,localhost').split(',').map((host) => host.trim());
-    if (!hosts.every(isHost)) throw usage('--host: expected names or addresses, separated by commas.');
-    await createKeyFolder(folder, { name, hosts, now: systemClock.now() });
+    const given = args
+      .text('host')
+      ?.split(',')
+      .map((host) => host.trim());
+    if (given?.every(isHost) === false) throw usage('--host: expected names or addresses, separated by commas.');
+    const now = systemClock.now();
+    if (args.has('renew-server')) {
+      const hosts = await renewServer(folder, { hosts: given, now });
+      terminal.say(`New server certificate for ${hosts.join(', ')} in ${folder}. Restart serve to use it.`);
+      return terminal.result({ dir: folder, hosts });
+    }
+    const hosts = given ?? ['127.0.0.1', 'localhost'];
+    await createKeyFolder(folder, { name, hosts, now });
     terminal.say(`Keys of producer "${name}" are in ${folder}`);
     terminal.say();
     terminal.table(['FILE', 'WHAT IT IS FOR'], purposes);

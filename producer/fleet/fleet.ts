@@ -19,7 +19,7 @@ export const conditions = [
   'unknown',
   'ok',
 ] as const;
-export type Condition = (typeof conditions)[number];
+type Condition = (typeof conditions)[number];
 
 export interface Hospital {
   readonly facility: string;

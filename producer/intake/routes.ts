@@ -109,7 +109,7 @@ export const routes = {
 export type RouteName = keyof typeof routes;
 
 /** What any request may be told. */
-export const commonRefusals: readonly RefusalCode[] = [
+const commonRefusals: readonly RefusalCode[] = [
   'CERTIFICATE_NAME',
   'CERTIFICATE_REVOKED',
   'CERTIFICATE_EXPIRED',

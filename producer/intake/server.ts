@@ -92,10 +92,11 @@ export class IntakeServer {
     const { uploads, clock } = this.#parts.handling;
     await uploads.stop();
     // Small requests are answered; whoever is slower than this is cut off.
-    await Promise.race([Promise.allSettled(this.#pending), clock.sleep(stopMs)]);
+    const answered = new AbortController();
+    const isAnswered = Promise.allSettled(this.#pending).then(() => answered.abort());
+    await clock.sleep(stopMs, answered.signal);
     this.#server.closeAllConnections();
-    await closed;
-    await Promise.allSettled(this.#pending);
+    await Promise.all([closed, isAnswered]);
   }
 
   #serve(request: IncomingMessage, response: ServerResponse): void {

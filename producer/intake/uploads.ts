@@ -18,6 +18,7 @@ import type { ParcelStatement } from '../../agent/model/wire.ts';
 import { readStatement } from '../../agent/parcel/statement.ts';
 import type { Appender, ParcelName, ParcelStore } from '../storage/store.ts';
 import type { Agents } from './agents.ts';
+import { Checkpoints } from './checkpoints.ts';
 import { Digests } from './digests.ts';
 import type { IntakeLimits } from './limits.ts';
 import type { ParcelRow, Parcels } from './parcels.ts';
@@ -50,6 +51,12 @@ export interface Part {
   /** Content-Length, where it is known. */
   readonly bytes?: number | undefined;
   readonly body: Readable;
+}
+
+/** Where the bytes of a part go. */
+interface Sinks {
+  readonly appender: Appender;
+  readonly hash: Hash;
 }
 
 interface Writing {
@@ -228,31 +235,38 @@ export class Uploads {
     }
   }
 
-  /** Reads the body as far as it comes. A line that is cut is not an error here: what arrived is kept. */
-  async #take(
-    parcel: ParcelRow,
-    part: Part,
-    { appender, hash }: { appender: Appender; hash: Hash },
-  ): Promise<{ position: number; cause?: unknown }> {
+  /**
+   * Reads the body as far as it comes. A line that is cut is not an error here: what arrived is kept. Checkpoints are
+   * made while the next bytes arrive, and the last one is over when this resolves.
+   */
+  async #take(parcel: ParcelRow, part: Part, sinks: Sinks): Promise<{ position: number; cause?: unknown }> {
+    const { parcels, limits } = this.#parts;
+    const checkpoints = new Checkpoints({
+      appender: sinks.appender,
+      from: part.offset,
+      everyBytes: limits.checkpointBytes,
+      tell: (offset) => parcels.received(parcel, offset),
+    });
+    const body: AsyncIterator<Uint8Array> = part.body[Symbol.asyncIterator]();
     let position = part.offset;
-    let durable = part.offset;
-    const body = part.body[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
-    for (;;) {
-      const next = await body.next().catch((cause: unknown) => ({ cause: lineCut(cause) }));
-      if ('cause' in next) return { position, cause: next.cause };
-      if (next.done === true) return { position };
-      if (position + next.value.length > parcel.bytes) return { position, cause: refusal('TOO_LARGE') };
-      await appender.write(next.value);
-      hash.update(next.value);
-      position += next.value.length;
-      if (position - durable < this.#parts.limits.checkpointBytes || position === parcel.bytes) continue;
-      await appender.sync();
-      this.#parts.parcels.received(parcel, position);
-      durable = position;
+    try {
+      for (;;) {
+        const next = await body.next().catch((cause: unknown) => ({ cause: refusal('BODY_TIMEOUT', cause) }));
+        if ('cause' in next) return { position, cause: next.cause };
+        if (next.done === true) return { position };
+        if (position + next.value.length > parcel.bytes) return { position, cause: refusal('TOO_LARGE') };
+        await sinks.appender.write(next.value);
+        sinks.hash.update(next.value);
+        position += next.value.length;
+        // All of it is told only by the transaction that stores it.
+        if (position < parcel.bytes) await checkpoints.passed(position);
+      }
+    } finally {
+      await checkpoints.end();
     }
   }
 
-  async #finish(parcel: ParcelRow, { appender, hash }: { appender: Appender; hash: Hash }): Promise<number> {
+  async #finish(parcel: ParcelRow, { appender, hash }: Sinks): Promise<number> {
     const { store, parcels, receipts, clock, onStored } = this.#parts;
     const statement = acceptedStatement(parcel.statement);
     await appender.sync();
@@ -293,10 +307,6 @@ function signatureOrShape(error: ConnectorError): RefusalCode {
 
 function keyOf({ agent, parcelId }: ParcelName): string {
   return `${agent}/${parcelId}`;
-}
-
-function lineCut(cause: unknown): ConnectorError {
-  return refusal('BODY_TIMEOUT', cause);
 }
 
 /** A disk that is full is an ordinary answer; any other failure of it is ours. */

@@ -13,7 +13,7 @@
  * revoked             serials of certificates that are no longer welcome
  * clients/CODE.json   one a hospital: certificates issued, agent key if it was registered beforehand
  * ```
- * Files are 0600, the folder 0700; nothing in it is ever overwritten by a command.
+ * Files are 0600, the folder 0700; no command overwrites any of it, but for `keygen --renew-server`.
  */
 import { createPrivateKey } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -91,6 +91,27 @@ export async function createKeyFolder(
   });
 }
 
+/**
+ * A new server certificate for the same hosts, or for others; hospitals notice nothing, because they trust the
+ * authority. The one thing here that replaces a file: it has an end, and the intake must not end with it.
+ *
+ * @throws ConnectorError PRODUCER_KEYS_UNUSABLE
+ */
+export async function renewServer(
+  folder: string,
+  options: { hosts?: readonly string[] | undefined; now: Instant },
+): Promise<readonly string[]> {
+  const { name, hosts: known } = parse(producerShape, folder, keyFiles.producer);
+  const hosts = options.hosts ?? known;
+  const { certificate, key } = await issueServer(loadAuthority(folder), { hosts, now: options.now });
+  writeAll(folder, {
+    [keyFiles.producer]: json({ name, hosts }),
+    [keyFiles.serverKey]: key,
+    [keyFiles.server]: certificate,
+  });
+  return hosts;
+}
+
 /** @throws ConnectorError PRODUCER_KEYS_UNUSABLE */
 export function loadKeyFolder(folder: string): KeyFolder {
   const { name } = parse(producerShape, folder, keyFiles.producer);
@@ -153,7 +174,7 @@ export interface NewClient {
  */
 export async function createClient(folder: string, client: NewClient): Promise<{ serial: string; notAfter: Instant }> {
   if (existsSync(client.out)) throw new ConnectorError('ALREADY_EXISTS', { path: client.out });
-  const authority: Certificate = { certificate: read(folder, keyFiles.ca), key: readSecret(folder, keyFiles.caKey) };
+  const authority = loadAuthority(folder);
   const issued = await issueClient(authority, client);
   const { serial, notAfter } = issued;
   writeAll(client.out, {
@@ -180,6 +201,10 @@ async function newIdentity(label: string): Promise<{ text: string; recipient: st
   const identity = await generateX25519Identity();
   const recipient = await identityToRecipient(identity);
   return { recipient, text: `# ${label}\n# public key: ${recipient}\n${identity}\n` };
+}
+
+function loadAuthority(folder: string): Certificate {
+  return { certificate: read(folder, keyFiles.ca), key: readSecret(folder, keyFiles.caKey) };
 }
 
 function loadSigningKey(folder: string): SigningKey {

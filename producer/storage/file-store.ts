@@ -69,7 +69,10 @@ export function statementPath(parcel: string): string {
   return parcel.replace(/\.age$/, '.jws');
 }
 
-/** Gathers small chunks and keeps one write in flight, so that the network and the disk work at the same time. */
+/**
+ * Gathers small chunks and writes them one after the other while the next ones arrive, so that the network, the hash and
+ * the disk work at the same time. At most two gathered blocks are in memory: whoever brings a third waits.
+ */
 class FileAppender implements Appender {
   readonly offset: number;
   readonly #handle: FileHandle;
@@ -77,8 +80,9 @@ class FileAppender implements Appender {
   #position: number;
   #gathered: Uint8Array[] = [];
   #gatheredBytes = 0;
-  #inFlight: Promise<void> = Promise.resolve();
-  #failure: unknown;
+  /** Settles when all that was handed to the disk is written or has failed; never rejects. */
+  #written: Promise<void> = Promise.resolve();
+  #failure: { readonly cause: unknown } | undefined;
   #isNamed: boolean;
   #isClosed = false;
 
@@ -100,12 +104,17 @@ class FileAppender implements Appender {
   async write(chunk: Uint8Array): Promise<void> {
     this.#gathered.push(chunk);
     this.#gatheredBytes += chunk.length;
-    if (this.#gatheredBytes >= writeBytes) await this.#flush();
+    if (this.#gatheredBytes < writeBytes) return;
+    const before = this.#written;
+    this.#handOver();
+    await before;
+    this.#throwFailure();
   }
 
   async sync(): Promise<void> {
-    await this.#flush();
-    await this.#settle();
+    this.#handOver();
+    await this.#written;
+    this.#throwFailure();
     await this.#handle.datasync();
     if (this.#isNamed) return;
     // A new file's name is in the folder, which has a life of its own on the disk.
@@ -116,27 +125,27 @@ class FileAppender implements Appender {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    await this.#inFlight;
+    await this.#written;
     await this.#handle.close();
   }
 
-  async #flush(): Promise<void> {
-    await this.#settle();
+  #handOver(): void {
     const chunks = this.#gathered;
     this.#gathered = [];
     this.#gatheredBytes = 0;
-    if (chunks.length === 0) return;
-    this.#inFlight = this.#writeAll(chunks).catch((error: unknown) => {
-      this.#failure = error;
-    });
+    this.#written = this.#written
+      .then(() => this.#writeAll(chunks))
+      .catch((cause: unknown) => {
+        this.#failure ??= { cause };
+      });
   }
 
-  async #settle(): Promise<void> {
-    await this.#inFlight;
-    if (this.#failure !== undefined) throw this.#failure;
+  #throwFailure(): void {
+    if (this.#failure) throw this.#failure.cause;
   }
 
   async #writeAll(chunks: readonly Uint8Array[]): Promise<void> {
+    if (this.#failure) return;
     const [first, second] = chunks;
     let rest = first && !second ? first : Buffer.concat(chunks);
     while (rest.length > 0) {

@@ -16,7 +16,7 @@ export interface Appender {
   readonly offset: number;
   /** Takes bytes in order; may keep them in memory until `sync`. The chunk is not to be changed afterwards. */
   write(chunk: Uint8Array): Promise<void>;
-  /** After it resolves, all that was written survives a power cut. */
+  /** After it resolves, all that was written before the call survives a power cut. Writing may go on meanwhile. */
   sync(): Promise<void>;
   /** Harmless twice, and after an error. */
   close(): Promise<void>;

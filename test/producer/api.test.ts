@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { refusalTable } from '../../producer/intake/refusals.ts';
+import { ConnectorError } from '../../agent/model/errors.ts';
+import { refusalOf, refusalTable } from '../../producer/intake/refusals.ts';
 import { isRouteName, possibleAnswers, routes } from '../../producer/intake/routes.ts';
 import { documented, openApi } from './rig.ts';
 
@@ -48,6 +49,14 @@ describe('docs/producer-api.openapi.yaml', () => {
 
   it('knows every code there is', () => {
     expect(openApi.components.schemas.RefusalCode?.enum).toEqual(Object.keys(refusalTable).toSorted());
+  });
+});
+
+describe('a refusal', () => {
+  it.each(Object.keys(refusalTable))('carries %s through the code as one kind of error', (code) => {
+    const error = new ConnectorError('INTAKE_REFUSED', { answer: code });
+    expect(refusalOf(error)).toBe(code);
+    expect(refusalOf(new ConnectorError('INTAKE_FAILED', { reason: code }))).toBeUndefined();
   });
 });
 

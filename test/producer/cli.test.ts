@@ -82,6 +82,26 @@ describe('keygen', () => {
   });
 });
 
+describe('keygen --renew-server', () => {
+  it('replaces the server certificate and nothing else, and hospitals get in as before', async () => {
+    const hospital = await rig.hospital(facility);
+    const before = await readFile(join(rig.keys, 'receipt.key'));
+    const old = await readFile(join(rig.keys, 'server.pem'));
+    const { exit } = await producer('keygen', '--dir', rig.keys, '--renew-server');
+    expect(exit).toBe(0);
+    expect(await readFile(join(rig.keys, 'server.pem'))).not.toEqual(old);
+    expect(await readFile(join(rig.keys, 'receipt.key'))).toEqual(before);
+    await rig.start();
+    expect(await hospital.hello()).toMatchObject({ status: 200 });
+  });
+
+  it('needs a key folder to renew in', async () => {
+    const { exit, stderr } = await producer('keygen', '--dir', out, '--renew-server');
+    expect({ exit, code: stderr.split(' ')[0] }).toEqual({ exit: 1, code: 'PRODUCER_KEYS_UNUSABLE' });
+    expect(existsSync(out)).toBe(false);
+  });
+});
+
 describe('client', () => {
   it('makes the small folder a hospital is given, and tells how to shut it out', async () => {
     const { exit, stdout } = await producer(
