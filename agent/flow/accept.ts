@@ -347,7 +347,7 @@ interface Offered extends StagedRecord {
   readonly after: AfterCommit;
 }
 
-export function countOutcomes(results: readonly OfferResult[]): PollTally['outcomes'] {
+function countOutcomes(results: readonly OfferResult[]): PollTally['outcomes'] {
   const counts = { kept: 0, held: 0, refused: 0, quarantined: 0, duplicate: 0 };
   for (const { outcome } of results) counts[outcome]++;
   return counts;

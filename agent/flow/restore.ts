@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { cp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Decrypter } from 'age-encryption';
@@ -25,7 +25,8 @@ export async function copyBackup(
     progress(index + 1, listed.length);
   }
   for (const name of [backupDatabase, ...backupCopied]) {
-    if (!listed.some((file) => file.name === name || file.name.startsWith(`${name}/`))) continue;
+    // The journal is taken as it is: the first stop may have been made after the backup.
+    if (!existsSync(join(from, name))) continue;
     await cp(join(from, name), join(state, name), { recursive: true, errorOnExist: true, force: false });
   }
   await syncFolder(state);

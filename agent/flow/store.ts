@@ -12,7 +12,6 @@ import type { Register } from '../gate/register.ts';
 import type { Subjects } from '../gate/subjects.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { Report } from '../model/ports.ts';
-import type { DayJst } from '../model/record.ts';
 import type { StopJournal } from './stop-journal.ts';
 
 /** A producer as the flow sees it. */
@@ -94,5 +93,3 @@ export function nothingAfter(): AfterCommit {
 export function producerOf(store: Store, id: number): ProducerRow | undefined {
   return store.producers.find((producer) => producer.id === id);
 }
-
-export type { DayJst };

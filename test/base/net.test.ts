@@ -1,7 +1,7 @@
 import { appendFile, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../agent/base/clock.ts';
-import type { TlsFiles } from '../../agent/base/net.ts';
+import { Dialer, type TlsFiles } from '../../agent/base/net.ts';
 import { ConnectorError } from '../../agent/model/errors.ts';
 import type { Clock } from '../../agent/model/ports.ts';
 import type { ProducerLink } from '../../agent/ship/link.ts';
@@ -180,5 +180,13 @@ describe('a dial', () => {
     const producer = await rig.producer();
     const late: Clock = { ...systemClock, now: () => Date.now() + 40 * 86_400_000 };
     expect(await codeOf(rig.link(producer.url, { clock: late }))).toBe('TLS_CLIENT_EXPIRED');
+  });
+});
+
+describe('a proxy', () => {
+  it('that is spoken to by TLS itself is refused before anything is sent', () => {
+    const tls = { ca: 'ca.pem', cert: 'client.pem', key: 'client.key' };
+    const options = { tls, proxy: { url: 'https://proxy.example:3128' }, clock: systemClock };
+    expect(() => new Dialer(options)).toThrow(expect.objectContaining({ code: 'PROXY_UNSUPPORTED' }));
   });
 });

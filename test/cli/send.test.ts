@@ -91,6 +91,7 @@ describe('send', () => {
     expect(new Set(peer.received.map((content) => content.toString('latin1').split('|')[9])).size).toBe(40);
     expect(decode(peer.received[0] as Buffer, 'cp932')).toContain('PID|||00\\F\\12||架橋^太郎');
     expect(stdout.match(/^AE /gm)).toHaveLength(1);
+    expect(stderr).toContain('SEND_REFUSED');
     expect(stdout).not.toMatch(/^AA /m);
     expect(stderr).toContain('sending: 40/40 messages\n');
     expect(stderr.match(/^sending/gm)?.length).toBeLessThanOrEqual(10);

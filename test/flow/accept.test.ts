@@ -490,14 +490,10 @@ describe('what a source may ask', () => {
     lawful();
     flow.told('2', { on: today });
     await flow.stop('3');
-    const { wants } = flow.intake();
-    expect(['1', '2', '3', '4'].map((id) => wants(nameOf(id), 'lab-result'))).toEqual([
-      'take',
-      'defer',
-      'never',
-      'defer',
-    ]);
-    expect(wants(nameOf('1'), 'unclassified')).toBe('defer');
+    const intake = flow.intake();
+    const wants = (patient: string) => intake.wants(nameOf(patient), 'lab-result');
+    expect(['1', '2', '3', '4'].map((id) => wants(id))).toEqual(['take', 'defer', 'never', 'defer']);
+    expect(intake.wants(nameOf('1'), 'unclassified')).toBe('defer');
   });
 
   it('wants does not remember a patient it was asked about', () => {

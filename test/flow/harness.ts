@@ -47,7 +47,7 @@ import type {
   RecordFacts,
 } from '../../agent/model/record.ts';
 import { jwsTypes, type Receipt, type ReceiptStatus } from '../../agent/model/wire.ts';
-import { digestOf, verifyReceipt } from '../../agent/ship/receipt.ts';
+import { verifyReceipt } from '../../agent/ship/receipt.ts';
 
 export const dayMs = 86_400_000;
 export const today: DayJst = '2026-11-23';
@@ -98,10 +98,10 @@ export function newFolder(prefix: string): string {
 
 const identities = [await generateX25519Identity(), await generateX25519Identity()];
 /** Of all producers in the tests. */
-export const recipients = await Promise.all(identities.map((identity) => identityToRecipient(identity)));
+const recipients = await Promise.all(identities.map((identity) => identityToRecipient(identity)));
 export { identities };
 
-export const migrations = [keysMigration, gateMigration, bufferMigration, ledgerMigration] as const;
+const migrations = [keysMigration, gateMigration, bufferMigration, ledgerMigration] as const;
 
 function siteKeyOf(folder: string): Buffer {
   const path = join(folder, 'site.key');
@@ -333,7 +333,7 @@ function producerOfParcel(flow: Flow, parcel: Parcel): ProducerRow {
   return flow.producer(flow.store.names.producers().get(parcel.producer));
 }
 
-export const receiptKey: SigningKey = newSigningKey();
+const receiptKey: SigningKey = newSigningKey();
 
 export function signReceipt(store: Store, producer: ProducerRow, parcel: Parcel, status: ReceiptStatus): string {
   const last = store.parcels.lastReceipt(producer.id);
@@ -355,8 +355,6 @@ export function signReceipt(store: Store, producer: ProducerRow, parcel: Parcel,
   };
   return signJws(receiptKey, jwsTypes.receipt, receipt);
 }
-
-export { digestOf };
 
 const str = (text: string | null) => text ?? '';
 const num = (value: number | null) => value ?? 0;

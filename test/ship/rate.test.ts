@@ -70,6 +70,10 @@ describe('a timetable', () => {
     expect(parse).toThrow(`at position ${position}:`);
   });
 
+  it('says where it cannot read a timetable', () => {
+    expect(() => RateSchedule.parse('06:00 0, 22:00 fast')).toThrow(expect.objectContaining({ code: 'RATE_INVALID' }));
+  });
+
   it('never throws anything but RATE_INVALID', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.stringMatching(/^[0-9:, MKGB.]{0,40}$/)), (text) => {
