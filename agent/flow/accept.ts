@@ -229,11 +229,15 @@ export class Acceptor {
   }
 
   #keep(offered: Offered, people: People, wanting: { producer: ProducerRow; verdict: Verdict }[]): Outcome {
-    const { deliveries, records, holdMs } = this.#store;
-    const { existing, facts, staged, at } = offered;
+    const { deliveries, memory, records, holdMs } = this.#store;
+    const { existing, facts, rid, staged, at } = offered;
     const isPresent = existing?.isPresent === 1;
     const record = existing?.id ?? this.#insert(offered, people);
-    if (existing && !isPresent) records.revive(existing.id, { ...people, facts }, staged);
+    if (existing && !isPresent) {
+      records.revive(existing.id, { ...people, facts }, staged);
+      // If it had been held to its limit and destroyed, what was missing is here again.
+      memory.closeGap(existing.source, rid.toString('hex'), at);
+    }
     const bytes = isPresent ? existing.bytes : payloadBytes(staged);
     for (const { producer, verdict } of wanting) {
       const reason = verdict.pass ? null : verdict.reason;

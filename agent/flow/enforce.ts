@@ -40,7 +40,7 @@ function enforceOn(store: Store, record: RecordHead, enforcement: Enforcement): 
     const producer = refusing.find(({ id }) => id === delivery.producer);
     if (producer) stopDelivery(store, record, delivery, producer, enforcement);
     // A producer that left the configuration is owed nothing, and might come back.
-    else if (isForAll && isWaiting(delivery)) store.deliveries.move(delivery, 'stopped', 'stopped');
+    else if (isForAll && hasNotLeft(delivery)) endDelivery(store, delivery, enforcement);
   }
   const isQuarantined = record.quarantine !== null && !isForAll;
   if (record.isPresent === 0 || isQuarantined || store.deliveries.of(record.id).some(needsPayload)) return;
@@ -48,9 +48,16 @@ function enforceOn(store: Store, record: RecordHead, enforcement: Enforcement): 
   if (spooled) enforcement.after.spool.push(spooled);
 }
 
-/** Nothing of it has left: it can simply end. */
-function isWaiting({ state }: Delivery): boolean {
-  return state === 'held' || state === 'ready' || state === 'rejected';
+/** Nobody has confirmed to have it, or nobody can open it: it can simply end. */
+function hasNotLeft({ state }: Delivery): boolean {
+  return state === 'held' || state === 'ready' || state === 'packed' || state === 'rejected';
+}
+
+function endDelivery(store: Store, delivery: Delivery, { at, after }: Enforcement): void {
+  store.deliveries.move(delivery, 'stopped', 'stopped');
+  if (delivery.state === 'packed' && delivery.parcel !== null) {
+    voidParcel(store, delivery.parcel, { reason: 'stopped', at, after });
+  }
 }
 
 function stopDelivery(
@@ -58,15 +65,13 @@ function stopDelivery(
   record: RecordHead,
   delivery: Delivery,
   producer: ProducerRow,
-  { at, after, delivered }: Enforcement,
+  enforcement: Enforcement,
 ): void {
-  if (isWaiting(delivery)) {
-    store.deliveries.move(delivery, 'stopped', 'stopped');
-  } else if (delivery.state === 'packed') {
-    store.deliveries.move(delivery, 'stopped', 'stopped');
-    if (delivery.parcel !== null) voidParcel(store, delivery.parcel, { reason: 'stopped', at, after });
+  if (hasNotLeft(delivery)) {
+    endDelivery(store, delivery, enforcement);
   } else if ((delivery.state === 'stored' || delivery.state === 'opened') && delivery.reason !== retracted) {
     store.deliveries.move(delivery, delivery.state, retracted);
+    const { delivered } = enforcement;
     const entry = delivered.get(producer) ?? { recordIds: [], parcelIds: new Set<string>() };
     entry.recordIds.push(record.rid.toString('hex'));
     const pid = delivery.parcel === null ? undefined : store.parcels.get(delivery.parcel)?.pid;
@@ -105,7 +110,7 @@ export function freePacked(store: Store, parcelId: number): void {
   }
 }
 
-/** Ids in one message: encrypted and signed it stays below half of the largest JWS either end reads. */
+/** Ids of a kind in one message: as many of both, encrypted and signed, stay below the 64 KiB either end reads. */
 const retractionIdsMax = 400;
 
 /** Notes that a producer must be told; `flow/shipping` signs, encrypts and sends it until it is acknowledged. */

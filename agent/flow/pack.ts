@@ -101,7 +101,9 @@ class Load {
       // A stop took it away while we were packing; publish will find the parcel void.
       if (!facts || !head || body === undefined) continue;
       const subject = head.subject as SubjectId;
-      const line = this.#line(facts, { recordId: head.rid.toString('hex'), source: head.source, subject });
+      const { source, category } = head;
+      const recordId = head.rid.toString('hex');
+      const line = this.#line(facts, { recordId, source, subject, category: category as FiledCategory });
       this.#note(head, facts, line);
       yield { line, body, ...(facts.prefix !== undefined && { prefix: Buffer.from(facts.prefix, 'base64') }) };
     }
@@ -116,9 +118,10 @@ class Load {
     return [...this.#described.values()][Number(error.details['ordinal']) - 1]?.row;
   }
 
-  #line(facts: StoredFacts, at: { recordId: string; source: number; subject: SubjectId }) {
+  #line(facts: StoredFacts, at: { recordId: string; source: number; subject: SubjectId; category: FiledCategory }) {
     const { subjects, gate, facility } = this.#store;
-    const category = facts.category as FiledCategory;
+    // The row's, not the facts': a person may have said what it is when it was let out of quarantine.
+    const { category } = at;
     const told = gate.noticeFor({ subject: at.subject, category, producer: this.#producer.name });
     const patient = facts.patients[0];
     const line: Omit<RecordLine, 'prefixBytes'> = {

@@ -71,9 +71,9 @@ function judgeParcel(store: Store, producer: ProducerRow, parcel: Parcel): Judge
   const docket = new Docket(store, producer);
   const barred = store.deliveries
     .judgedOfParcel(parcel.id)
-    .filter(({ state }) => state === 'packed')
     .map((delivery) => ({ delivery, verdict: docket.judge(delivery) }))
-    .filter(({ verdict }) => !verdict.pass);
+    // One that has ended while its parcel has not should not be; were it so, the file would still hold that person.
+    .filter(({ delivery, verdict }) => !verdict.pass || delivery.state !== 'packed');
   if (barred.length === 0) {
     store.parcels.judged(parcel.id, store.gate.version(), dayJst(at));
     return { kind: 'go' };
@@ -92,7 +92,7 @@ function bar(store: Store, parcel: Parcel, pair: DeliveryPair, verdict: Verdict)
   if (verdict.pass) return;
   if (verdict.act === 'refuse') return store.deliveries.move(pair, 'stopped', 'stopped');
   const delivery = store.deliveries.get(pair);
-  if (!delivery || parcel.state !== 'packing') return;
+  if (delivery?.state !== 'packed' || parcel.state !== 'packing') return;
   store.deliveries.put({ ...delivery, state: 'held', until: store.time.now() + store.holdMs, reason: verdict.reason });
 }
 

@@ -1,3 +1,4 @@
+import type { DeliveryState } from '../buffer/deliveries.ts';
 import type { RecordHead } from '../buffer/records.ts';
 import type { FiledCategory } from '../model/category.ts';
 import { ConnectorError } from '../model/errors.ts';
@@ -37,8 +38,13 @@ export function releaseQuarantined(store: Store, row: number, as: ReleaseAs): 'k
     .immediate();
 }
 
+/** What has left, or is on its way, is not touched: a record can be damaged here after one producer has had it. */
+const underway: ReadonlySet<DeliveryState> = new Set(['packed', 'stored', 'opened']);
+
 function deliver(store: Store, record: RecordHead, at: number): 'kept' | 'held' | 'refused' {
   const states = store.producers.map((producer) => {
+    const begun = store.deliveries.get({ record: record.id, producer: producer.id })?.state;
+    if (begun !== undefined && underway.has(begun)) return begun;
     const verdict = judge(store, record, producer);
     const state = verdict.pass ? 'ready' : verdict.act === 'hold' ? 'held' : 'refused';
     const { lane, bytes } = record;
@@ -47,6 +53,8 @@ function deliver(store: Store, record: RecordHead, at: number): 'kept' | 'held' 
     store.deliveries.put({ record: record.id, producer: producer.id, state, lane, bytes, until, reason });
     return state;
   });
+  // Whoever it is has said no: the key goes now, a spooled file that nothing opens any more at the next start.
+  if (states.every((state) => state === 'refused')) store.records.destroy(record.id);
   if (states.includes('ready')) return 'kept';
   return states.includes('held') ? 'held' : 'refused';
 }
@@ -57,6 +65,9 @@ export function discardQuarantined(store: Store, row: number): AfterCommit {
     .transaction(() => {
       const after = nothingAfter();
       const { quarantine } = find(store, row);
+      for (const delivery of store.deliveries.of(row)) {
+        if (delivery.state === 'rejected') store.deliveries.move(delivery, 'refused', 'discarded');
+      }
       const spooled = store.records.destroy(row);
       if (spooled) after.spool.push(spooled);
       store.ledger.append('quarantine', store.time.now(), { row, act: 'discard', reason: quarantine });

@@ -285,7 +285,7 @@ export class Shipping {
   async #send(parcel: Parcel, tally: ShipTally, signal: AbortSignal, progress: Progress): Promise<void> {
     const { parcels, report } = this.#store;
     const { link, rate } = this.#options;
-    parcels.move(parcel.id, 'uploading');
+    if (parcels.get(parcel.id)?.state === 'sealed') parcels.move(parcel.id, 'uploading');
     const bytes = parcel.bytes as number;
     let offset = 0;
     const result = await this.#guarded(parcel.pid, signal, (inner) =>

@@ -141,6 +141,18 @@ describe('an offered record', () => {
 });
 
 describe('a record offered again', () => {
+  it.each(['sealed', 'stored'] as const)(
+    'while its parcel is %s is a duplicate, and does not go twice',
+    async (state) => {
+      lawful();
+      const [first] = await flow.offer(record());
+      const parcel = await flow.sealed();
+      if (state === 'stored') await flow.answered(parcel, 'stored');
+      expect(await flow.outcomes(record())).toEqual(['duplicate']);
+      expect(flow.states(first)).toEqual({ ldi: state === 'stored' ? 'stored' : 'packed' });
+    },
+  );
+
   it('after it was opened is a duplicate', async () => {
     lawful();
     await flow.offer(record());
@@ -182,15 +194,17 @@ describe('a record offered again', () => {
     expect(sizes).toEqual([inlineBytesMax + 1]);
   });
 
-  it('after it had expired revives', async () => {
+  it('after it had expired revives, and its gap is closed', async () => {
     flow.filed();
     const [first] = await flow.offer(record());
     flow.time.advanceDays(46);
     flow.fresh();
     await flow.finish(expire(flow.store, flow.time.now()).after);
     expect(flow.states(first)).toEqual({ ldi: 'expired' });
+    expect(flow.store.memory.gapCount()).toBe(1);
     flow.told('1');
     expect(await flow.outcomes(record())).toEqual(['kept']);
+    expect(flow.store.memory.gapCount()).toBe(0);
     expect((await flow.delivered()).state).toBe('opened');
   });
 

@@ -1,4 +1,4 @@
-import { appendFileSync, cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -15,7 +15,18 @@ beforeEach(() => {
   flow.told('1');
   flow.told('2');
 });
-afterEach(() => flow.remove());
+let folders: string[] = [];
+afterEach(() => {
+  flow.remove();
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  folders = [];
+});
+
+function emptyFolder(): string {
+  const folder = newFolder('backup');
+  folders.push(folder);
+  return folder;
+}
 
 const quiet = () => undefined;
 
@@ -30,13 +41,14 @@ function backup() {
 
 /** The backup in an empty folder, with the same site key. */
 async function restored(folder: string): Promise<Flow> {
-  const state = newFolder('restored');
+  const state = emptyFolder();
   await copyBackup(folder, state, quiet);
   cpSync(join(flow.folder, 'site.key'), join(state, 'site.key'));
   return new Flow({ folder: state, time: flow.time });
 }
 
-const large = (patient: string) => record({ patient, key: `HIS|large ${patient}`, body: Buffer.alloc(300 * 1024, patient) });
+const large = (patient: string) =>
+  record({ patient, key: `HIS|large ${patient}`, body: Buffer.alloc(300 * 1024, patient) });
 
 describe('a backup', () => {
   it('holds every payload, inline and spooled, as they were', async () => {
@@ -64,13 +76,13 @@ describe('a backup', () => {
     await flow.offer(record({ patient: '1' }));
     const { folder } = await backup();
     appendFileSync(join(folder, 'connector.sqlite'), 'x');
-    const state = newFolder('restored');
+    const state = emptyFolder();
     await expect(copyBackup(folder, state, quiet)).rejects.toMatchObject({ code: 'BACKUP_DAMAGED' });
   });
 
   it('is refused when it has no list', async () => {
-    const empty = newFolder('empty');
-    await expect(copyBackup(empty, newFolder('restored'), quiet)).rejects.toMatchObject({ code: 'BACKUP_DAMAGED' });
+    const empty = emptyFolder();
+    await expect(copyBackup(empty, emptyFolder(), quiet)).rejects.toMatchObject({ code: 'BACKUP_DAMAGED' });
   });
 });
 

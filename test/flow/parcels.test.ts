@@ -269,6 +269,15 @@ describe('the question before each part of an upload', () => {
     expect(flow.states(results[0])['ldi']).toBe('held');
   });
 
+  it('voids a parcel that holds somebody who has stopped, whatever state it was brought to', async () => {
+    await offerThree();
+    const { pid, id } = await flow.sealed();
+    await flow.stop('2');
+    flow.withdraw('2');
+    flow.store.parcels.move(id, 'uploading');
+    expect(ask(pid)).toBe('void');
+  });
+
   it('is void for a parcel nobody knows', () => {
     expect(ask('nobody')).toBe('void');
   });

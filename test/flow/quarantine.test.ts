@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { discardQuarantined, releaseQuarantined } from '../../agent/flow/quarantine.ts';
-import { Flow, nameOf, record } from './harness.ts';
+import { anon, breaches, Flow, ldi, nameOf, record } from './harness.ts';
 
 let flow: Flow;
 beforeEach(() => {
@@ -47,5 +47,40 @@ describe('quarantine', () => {
     await flow.finish(discardQuarantined(flow.store, row));
     expect(flow.store.records.body(row)).toBeUndefined();
     expect([...flow.store.ledger.entries()].at(-1)).toMatchObject({ kind: 'quarantine', body: { act: 'discard' } });
+  });
+
+  it('keeps nothing of a record that turns out to be of somebody who has stopped', async () => {
+    const row = await setAside();
+    await flow.stop('1');
+    expect(releaseQuarantined(flow.store, row, { patient: nameOf('1') })).toBe('refused');
+    expect(flow.store.records.body(row)).toBeUndefined();
+    expect(breaches(flow.store)).toEqual([]);
+  });
+
+  it('sends a record under the item a person has named', async () => {
+    await flow.offer(record({ category: 'unclassified', facts: { quarantine: 'UNREADABLE', patients: [] } }));
+    const row = flow.store.records.quarantined(0, 1)[0]?.id ?? 0;
+    expect(releaseQuarantined(flow.store, row, { patient: nameOf('1'), category: 'image' })).toBe('kept');
+    expect((await flow.delivered()).state).toBe('opened');
+  });
+
+  it('does not deliver again what one producer had before it was damaged here', async () => {
+    flow = flow.reopen({ producers: [ldi, anon] });
+    flow.filed(anon);
+    flow.told('1', { basis: 'article-52' });
+    const [result] = await flow.offer(record());
+    await flow.delivered('ldi');
+    flow.store.db.exec("UPDATE record SET quarantine = 'DAMAGED'");
+    expect(releaseQuarantined(flow.store, 1, {})).toBe('kept');
+    expect(flow.states(result)).toEqual({ ldi: 'opened', anon: 'ready' });
+  });
+
+  it('discards a damaged record with the deliveries that waited for a decision', async () => {
+    const [result] = await flow.offer(record());
+    flow.store.db.exec('UPDATE record SET payload = zeroblob(length(payload))');
+    await expect(flow.packed()).rejects.toThrow('nothing was packed');
+    await flow.finish(discardQuarantined(flow.store, 1));
+    expect(flow.states(result)).toEqual({ ldi: 'refused' });
+    expect(breaches(flow.store)).toEqual([]);
   });
 });

@@ -130,8 +130,10 @@ describe('REQ-STOP-1: a stop', () => {
     expect([flow.isPresent(own), flow.isPresent(linked)]).toEqual([false, false]);
   });
 
-  it('ends a delivery to a producer that has left the configuration with the payload', async () => {
+  it.each(['ready', 'packed'])('ends a %s delivery to a producer that has left the configuration', async (state) => {
     const [result] = await flow.offer(record());
+    if (state === 'packed') await flow.sealed('anon');
+    expect(flow.states(result)['anon']).toBe(state);
     flow = flow.reopen({ producers: [ldi] });
     await flow.stop('1');
     flow = flow.reopen({ producers: [ldi, anon] });
