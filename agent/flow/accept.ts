@@ -194,7 +194,7 @@ export class Acceptor {
 
   #take(source: Source, { facts, staged }: StagedRecord, at: Instant, after: AfterCommit): OfferResult {
     const { keys, records } = this.#store;
-    const rid = keys.index('record', source.lineage, facts.nativeKey, staged.sha256);
+    const rid = recordId(keys, source, facts, staged.sha256);
     const existing = records.byRid(rid);
     const outcome = this.#decide({ source, facts, staged, rid, existing, at, after });
     const isStored = outcome === 'kept' || outcome === 'held' || outcome === 'quarantined';
@@ -355,6 +355,14 @@ function countOutcomes(results: readonly OfferResult[]): PollTally['outcomes'] {
   const counts = { kept: 0, held: 0, refused: 0, quarantined: 0, duplicate: 0 };
   for (const { outcome } of results) counts[outcome]++;
   return counts;
+}
+
+/**
+ * The record's name outside: the same each time the same thing is offered, also after a restore. A deletion that brings
+ * the very bytes it deletes (SS-MIX2 renames the file) is another record than their arrival (docs/decisions/0009).
+ */
+function recordId(keys: Store['keys'], { lineage }: Source, { nativeKey, op }: RecordFacts, sha256: string): Buffer {
+  return keys.index('record', lineage, nativeKey, sha256, ...(op === 'DEL' ? [op] : []));
 }
 
 /** Codes of a disk or a database that is full; the rest is a failure of another kind. */

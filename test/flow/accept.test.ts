@@ -535,3 +535,17 @@ describe('what a source may ask', () => {
     expect(flow.intake('other').known([{ nativeKey: 'HIS|1' }])).toEqual(['unknown']);
   });
 });
+
+describe('a deletion', () => {
+  it('with the bytes of what it deletes is not a duplicate of its arrival', async () => {
+    const flow = new Flow();
+    flow.filed();
+    flow.told('1');
+    expect(await flow.outcomes(record(), record({ facts: { op: 'DEL' } }), record({ facts: { op: 'DEL' } }))).toEqual([
+      'kept',
+      'kept',
+      'duplicate',
+    ]);
+    flow.remove();
+  });
+});

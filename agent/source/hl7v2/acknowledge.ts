@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { isoJst } from '../../base/clock.ts';
 import type { Clock } from '../../model/ports.ts';
-import { component, field, type Header } from './header.ts';
+import { component, field, type Header } from '../../base/hl7/header.ts';
 
 /**
  * - `stored`: on disk, whatever the gate said of it.

@@ -8,11 +8,10 @@
  * ISO-2022-JP, so no text can end a frame too early. Every byte is looked at a fixed number of times however it is
  * chunked.
  */
+import { CR, LF } from '../../base/hl7/bytes.ts';
+
 export const VT = 0x0b;
 export const FS = 0x1c;
-export const CR = 0x0d;
-export const LF = 0x0a;
-export const ESC = 0x1b;
 
 const KiB = 1024;
 

@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 import { z } from 'zod';
 import { duration, filePath, listenAddress, size } from '../../base/options.ts';
 import { defineSource } from '../define.ts';
-import { charsets } from './charset.ts';
+import { charsets } from '../../base/hl7/charset.ts';
 import { Hl7v2Source } from './listener.ts';
 
 /** Loopback, and what is private to a hospital's own network: RFC 1918, RFC 4193, link-local. */

@@ -7,12 +7,13 @@
  * id (BHS-11) one more follows, whose MSA-2 is that id and whose code is the worst of its messages. All of a frame
  * is one offer, so all of it is stored or nothing.
  */
+import type { FactsOptions } from '../../base/hl7/facts.ts';
+import { component, field, type Header, readHeader } from '../../base/hl7/header.ts';
 import { ConnectorError, type ErrorCode, isError } from '../../model/errors.ts';
 import type { SourceHost } from '../../model/ports.ts';
 import type { RecordFacts } from '../../model/record.ts';
 import { Acknowledger, type Result } from './acknowledge.ts';
-import { type FactsOptions, nativeKeyOf, readFacts } from './facts.ts';
-import { component, field, type Header, readHeader } from './header.ts';
+import { nativeKeyOf, readFacts } from './facts.ts';
 import { type Piece, splitFrame } from './split.ts';
 
 export interface ReceiverOptions extends FactsOptions {

@@ -12,8 +12,8 @@
  * character. In ISO-2022-JP five bytes after a CR may still be kanji when the sender did not return to ASCII first;
  * HL7 v2.5.1 2.14.9.18 demands that it does, so a start found in two-byte state is content and cuts nothing.
  */
-import { readHeader, type Header } from './header.ts';
-import { CR, ESC, LF } from './framer.ts';
+import { readHeader, type Header } from '../../base/hl7/header.ts';
+import { CR, ESC, LF } from '../../base/hl7/bytes.ts';
 
 /** More messages than any batch seen; with fewer, one frame cannot make us keep millions of small things in memory. */
 export const messagesPerFrameMax = 10_000;

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { Hl7Client, ReturnAckCategory } from '@medplum/hl7';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Acknowledger, codesFor, type Result } from '../../../agent/source/hl7v2/acknowledge.ts';
-import { readHeader } from '../../../agent/source/hl7v2/header.ts';
+import { readHeader } from '../../../agent/base/hl7/header.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
 import { block, Parrot } from '../../peers/mllp/parrot.ts';
 import { bufferFull, startSource, stopSources } from './host.ts';

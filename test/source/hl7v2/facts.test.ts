@@ -4,11 +4,12 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Category } from '../../../agent/model/category.ts';
 import type { RecordFacts } from '../../../agent/model/record.ts';
-import { decode } from '../../../agent/source/hl7v2/charset.ts';
-import { type FactsOptions, readFacts, type Unreadable } from '../../../agent/source/hl7v2/facts.ts';
-import { field, headerBytesMax, readHeader } from '../../../agent/source/hl7v2/header.ts';
-import { sameNameMax, segmentBytesMax, walkedBytesMax } from '../../../agent/source/hl7v2/segments.ts';
-import { isoTime } from '../../../agent/source/hl7v2/text.ts';
+import { decode } from '../../../agent/base/hl7/charset.ts';
+import type { FactsOptions, Unreadable } from '../../../agent/base/hl7/facts.ts';
+import { readFacts } from '../../../agent/source/hl7v2/facts.ts';
+import { field, headerBytesMax, readHeader } from '../../../agent/base/hl7/header.ts';
+import { sameNameMax, segmentBytesMax, walkedBytesMax } from '../../../agent/base/hl7/segments.ts';
+import { isoTime } from '../../../agent/base/hl7/text.ts';
 import { encode, type Encoding, japaneseMessage, knownCharacters, message } from './messages.ts';
 
 const defaults: FactsOptions = { encoding: 'auto', patientId: { strip: 'none', ownAuthorities: [] }, categories: {} };
@@ -245,6 +246,7 @@ describe('category and operation', () => {
     ['VXU^V04', 'immunization', 'INS'],
     ['ORM^O01', 'unclassified', 'INS'],
     ['ZZZ^Z99', 'unclassified', 'INS'],
+    ['constructor^toString', 'unclassified', 'INS'],
     ['', 'unclassified', 'INS'],
   ];
   it.each(table)('files %s under %s, %s', (type, category, op) => {

@@ -8,7 +8,11 @@ const insurancesMax = 16;
 type NameKey = 'nameKanji' | 'nameKana' | 'nameAlphabetic';
 
 /** XPN.8, HL7 table 0465: ideographic, phonetic, alphabetic. */
-const nameKeys: Readonly<Record<string, NameKey>> = { I: 'nameKanji', P: 'nameKana', A: 'nameAlphabetic' };
+const nameKeys: ReadonlyMap<string, NameKey> = new Map([
+  ['I', 'nameKanji'],
+  ['P', 'nameKana'],
+  ['A', 'nameAlphabetic'],
+]);
 
 export function readDemographics(
   pid: readonly string[] | undefined,
@@ -41,7 +45,7 @@ function readNames(xpn: string | undefined, delimiters: Delimiters): Partial<Rec
     // XPN.1 is a family name with subcomponents; only its first is the name itself.
     const family = clean(parts[0]?.split(delimiters.subcomponent, 1)[0], delimiters);
     const name = [family, clean(parts[1], delimiters)].filter((part) => part !== '').join(' ');
-    if (name !== '') names[nameKeys[parts[7] ?? ''] ?? scriptOf(name)] ??= name;
+    if (name !== '') names[nameKeys.get(parts[7] ?? '') ?? scriptOf(name)] ??= name;
   }
   return names;
 }

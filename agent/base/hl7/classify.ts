@@ -54,10 +54,15 @@ export function categoryOf(
   medicationOf: () => Medication,
 ): Category {
   const event = `${type}^${trigger}`;
-  const local = configured[event] ?? configured[type];
+  const local = own(configured, event) ?? own(configured, type);
   if (local) return local;
   if (medication.has(event)) return medicationCategory(medicationOf());
-  return byEvent[event] ?? byType[type] ?? 'unclassified';
+  return own(byEvent, event) ?? own(byType, type) ?? 'unclassified';
+}
+
+/** A message type is what its sender wrote: `constructor` would find what every object inherits. */
+function own(table: Readonly<Record<string, Category>>, key: string): Category | undefined {
+  return Object.hasOwn(table, key) ? table[key] : undefined;
 }
 
 /**

@@ -3,7 +3,7 @@
  * char is one byte, so that an acknowledgement echoes what the sender wrote whatever its encoding is.
  */
 import { isPlain, type Charset, detectCharset, maskDoubleBytes } from './charset.ts';
-import { CR, LF } from './framer.ts';
+import { CR, LF } from './bytes.ts';
 
 /** The longest header segment read; the longest seen in official samples has 230 bytes. */
 export const headerBytesMax = 4096;

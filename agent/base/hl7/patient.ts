@@ -5,9 +5,8 @@
  * id ^ check digit ^ scheme ^ assigning authority (namespace & universal id & type) ^ identifier type ^ …
  * ```
  */
-import { normalizePatientId } from '../../base/patient-id.ts';
+import { normalizePatientId, type PatientIdRule } from '../patient-id.ts';
 import type { PatientName } from '../../model/record.ts';
-import type { PatientIdOptions } from '../define.ts';
 import { clean, type Delimiters } from './text.ts';
 
 /**
@@ -18,6 +17,12 @@ const patientTypes = new Set(['', 'PI', 'MR', 'PT', 'PN']);
 
 /** More repetitions than any system sends; the rest is not read. */
 const repetitionsMax = 32;
+
+/** How a sender's identifiers are read: whose numbers are our own, and how those are normalised. */
+export interface PatientIdentityRule extends PatientIdRule {
+  /** Assigning authorities (CX.4) that mean this facility's own numbering. */
+  readonly ownAuthorities: readonly string[];
+}
 
 /**
  * - `named`: the patient and, as `others`, the same person's numbers under authorities that are explicitly not ours.
@@ -37,7 +42,7 @@ interface Identifier extends PatientName {
  * The rule: among repetitions of a patient type, the one of the facility's own authority (CX.4 empty, or in
  * `ownAuthorities`); failing that the first under another authority, under its own name.
  */
-export function identify(cx: string, delimiters: Delimiters, options: PatientIdOptions): Identified {
+export function identify(cx: string, delimiters: Delimiters, options: PatientIdentityRule): Identified {
   const identifiers = cx
     .split(delimiters.repetition, repetitionsMax)
     .map((repetition) => readIdentifier(repetition, delimiters, options))
@@ -52,7 +57,7 @@ export function identify(cx: string, delimiters: Delimiters, options: PatientIdO
   return { found: 'named', patient: nameOf(chosen), others: others.map(nameOf) };
 }
 
-function readIdentifier(cx: string, delimiters: Delimiters, options: PatientIdOptions): Identifier | undefined {
+function readIdentifier(cx: string, delimiters: Delimiters, options: PatientIdentityRule): Identifier | undefined {
   const parts = cx.split(delimiters.component);
   const id = clean(parts[0], delimiters);
   const type = (parts[4] ?? '').trim().toUpperCase();

@@ -9,7 +9,7 @@
  * MSH-18 is a check, not the truth: real feeds declare ISO IR87 and send EUC-JP, or declare nothing and send CP932.
  */
 import { isAscii, isUtf8 } from 'node:buffer';
-import { ESC } from './framer.ts';
+import { ESC } from './bytes.ts';
 
 export const charsets = ['utf-8', 'iso-2022-jp', 'cp932', 'euc-jp'] as const;
 export type Charset = (typeof charsets)[number];

@@ -5,7 +5,7 @@
  * MRG are looked for, because a second patient anywhere in the message matters. Of a 20 MB message with an embedded
  * PDF nothing is decoded but these.
  */
-import { CR, LF } from './framer.ts';
+import { CR, LF } from './bytes.ts';
 
 const KiB = 1024;
 
