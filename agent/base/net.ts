@@ -33,8 +33,19 @@ export interface ProxyOptions {
   readonly password?: string;
 }
 
+/** What is asked of TLS by a peer that is not a producer: a server's name may be enough, and its TLS may be older. */
+export interface TlsOptions {
+  /** Without it the authorities Node trusts. */
+  readonly ca?: string | undefined;
+  /** With `key`, or neither: then we show no certificate. */
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
+  /** Default: TLSv1.3. */
+  readonly minVersion?: 'TLSv1.2' | 'TLSv1.3' | undefined;
+}
+
 export interface DialerOptions {
-  readonly tls: TlsFiles;
+  readonly tls: TlsFiles | TlsOptions;
   readonly proxy?: ProxyOptions | undefined;
   readonly clock: Clock;
 }
@@ -42,6 +53,11 @@ export interface DialerOptions {
 interface Target {
   readonly host: string;
   readonly port: number;
+}
+
+/** `isPlain`: no TLS, because the URL says http. Who may say so is for the configuration to decide. */
+interface Destination extends Target {
+  readonly isPlain: boolean;
 }
 
 /** From the first packet to the end of the TLS handshake; a satellite line and a slow proxy fit. */
@@ -67,7 +83,8 @@ export class Dialer {
 
   /** For undici's `connect`. Every error it gives is a ConnectorError. */
   readonly connect: buildConnector.connector = (to, callback) => {
-    const target = { host: to.hostname, port: to.port ? Number(to.port) : 443 };
+    const isPlain = to.protocol === 'http:';
+    const target = { host: to.hostname, port: to.port ? Number(to.port) : isPlain ? 80 : 443, isPlain };
     void this.#answer(target, callback);
   };
 
@@ -76,8 +93,8 @@ export class Dialer {
     await Promise.all([...this.#sockets].map((socket) => once(socket, 'close')));
   }
 
-  async #answer(target: Target, callback: buildConnector.Callback): Promise<void> {
-    let socket: TLSSocket;
+  async #answer(target: Destination, callback: buildConnector.Callback): Promise<void> {
+    let socket: Socket;
     try {
       socket = await this.#dial(target);
     } catch (error) {
@@ -104,9 +121,9 @@ export class Dialer {
     await Promise.all([...this.#sockets].map((socket) => reset(socket)));
   }
 
-  async #dial(target: Target): Promise<TLSSocket> {
+  async #dial(target: Destination): Promise<Socket> {
     const { clock, tls } = this.#options;
-    const files = await readTls(tls, clock);
+    const files = target.isPlain ? undefined : await readTls(tls, clock);
     const opened: Socket[] = [];
     const done = new AbortController();
     const deadline = async () => {
@@ -116,7 +133,7 @@ export class Dialer {
     void deadline();
     try {
       const socket = await this.#tunnel(target, opened);
-      return await this.#secure(socket, target, files);
+      return files ? await this.#secure(socket, target, files) : socket;
     } catch (error) {
       for (const socket of opened) socket.destroy();
       throw error;
@@ -144,9 +161,14 @@ export class Dialer {
     socket.on('error', toldElsewhere);
     opened.push(socket);
     this.#sockets.add(socket);
-    socket.once('close', () => this.#sockets.delete(socket));
+    // A socket that is destroyed while it connects gives no error of its own: only this ends the wait.
+    const gone = new AbortController();
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      gone.abort();
+    });
     try {
-      await once(socket, 'connect');
+      await once(socket, 'connect', { signal: gone.signal });
       return socket;
     } catch (cause) {
       throw new ConnectorError(failure, { peer, reason: reasonOf(cause) }, { cause });
@@ -161,7 +183,7 @@ export class Dialer {
       host,
       ...servername,
       ...files,
-      minVersion: 'TLSv1.3',
+      minVersion: minVersionOf(this.#options.tls),
       ALPNProtocols: ['http/1.1'],
     });
     this.#fault = undefined;
@@ -219,29 +241,46 @@ function basic({ username, password }: ProxyOptions): Record<string, string> {
 }
 
 interface PemFiles {
-  readonly ca: Buffer;
-  readonly cert: Buffer;
-  readonly key: Buffer;
+  readonly ca?: Buffer;
+  readonly cert?: Buffer;
+  readonly key?: Buffer;
+}
+
+function minVersionOf(tls: TlsFiles | TlsOptions): 'TLSv1.2' | 'TLSv1.3' {
+  return ('minVersion' in tls ? tls.minVersion : undefined) ?? 'TLSv1.3';
 }
 
 /**
  * Reads the files and looks at our own certificate before the other side does: a server that refuses it often says
  * nothing, and only closes.
  */
-async function readTls(files: TlsFiles, clock: Clock): Promise<PemFiles> {
-  const [ca, cert, key] = await Promise.all([readPem(files.ca), readPem(files.cert), readPem(files.key)]);
-  const own = parse(files.cert, () => new X509Certificate(cert));
-  parse(files.ca, () => new X509Certificate(ca));
-  const isPair = parse(files.key, () => own.checkPrivateKey(createPrivateKey(key)));
-  const path = files.cert;
+async function readTls(files: TlsFiles | TlsOptions, clock: Clock): Promise<PemFiles> {
+  const { ca: caPath, cert: certPath, key: keyPath } = files;
+  const ca = caPath === undefined ? undefined : await readPem(caPath);
+  if (caPath !== undefined && ca) parse(caPath, () => new X509Certificate(ca));
+  const trusted = ca && { ca };
+  if (certPath === undefined || keyPath === undefined) return { ...trusted };
+  const [cert, key] = await Promise.all([readPem(certPath), readPem(keyPath)]);
+  checkOwn({ certPath, cert, keyPath, key }, clock.now());
+  return { ...trusted, cert, key };
+}
+
+interface OwnPair {
+  readonly certPath: string;
+  readonly cert: Buffer;
+  readonly keyPath: string;
+  readonly key: Buffer;
+}
+
+function checkOwn({ certPath: path, cert, keyPath, key }: OwnPair, now: number): void {
+  const own = parse(path, () => new X509Certificate(cert));
+  const isPair = parse(keyPath, () => own.checkPrivateKey(createPrivateKey(key)));
   if (!isPair) throw new ConnectorError('TLS_CLIENT_UNUSABLE', { path, reason: 'it does not belong to the key' });
-  const now = clock.now();
   const [from, to] = [own.validFromDate, own.validToDate];
   if (now > to.getTime()) throw new ConnectorError('TLS_CLIENT_EXPIRED', { path, day: to.toISOString().slice(0, 10) });
   if (now < from.getTime()) {
     throw new ConnectorError('TLS_CLIENT_NOT_YET_VALID', { path, day: from.toISOString().slice(0, 10) });
   }
-  return { ca, cert, key };
 }
 
 async function readPem(path: string): Promise<Buffer> {
