@@ -304,7 +304,8 @@ export class App implements AppContext {
     try {
       const tally = await part.poll(signal, (state) => this.#listeners.get(job)?.(state));
       this.#tallies.set(job, tally satisfies PollTally | undefined);
-      this.faults.clear(part.name);
+      // A run that had to stop early has said why; that stands until one comes to its end.
+      if (tally?.complete) this.faults.clear(part.name);
       const numbers = { offered: tally?.offered ?? 0, ...tally?.outcomes };
       this.report({ name: 'source.poll-finished', source: part.name, numbers });
     } catch (error) {
@@ -322,6 +323,7 @@ export class App implements AppContext {
     const intake = acceptor.intakeFor(this.store.names.source(name, succeeds));
     return new SourcePart(config, {
       name,
+      facility: this.config.facility.code,
       intake: watched(intake, () => this.cadence.note(name, this.clock.now())),
       clock: this.clock,
       signal: this.signal,

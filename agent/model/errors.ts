@@ -661,7 +661,8 @@ export const errorTable = {
   },
   PRODUCER_OFFSET_INVALID: {
     class: 'permanent',
-    sentence: 'The producer {producer} says it holds {offset} bytes of parcel {parcel} where {expected} was to be expected.',
+    sentence:
+      'The producer {producer} says it holds {offset} bytes of parcel {parcel} where {expected} was to be expected.',
     hint: 'Its count cannot be trusted. Give the parcel id to the operator of the producer.',
     ja: '相手先が示す受信位置が正しくありません。小包 ID を相手先に伝えてください。',
   },
@@ -776,6 +777,116 @@ export const errorTable = {
     ja: 'HL7 v2 として受け取れない電文に AR を返しました。MSH と MSH-10 の有無を送信側に確認してください。',
   },
 
+  // DICOM acceptor and pull (source/dicom)
+  DICOM_LISTEN_FAILED: {
+    class: 'transient',
+    sentence: 'Images cannot be received at {host}:{port}: {reason}.',
+    hint: 'EADDRINUSE: another program has this port. EADDRNOTAVAIL: this server does not have this address. EACCES: choose a port above 1023. Correct `listen`, or stop the other program.',
+    ja: '画像の受信ポートを開けません。listen のアドレスとポート、他のプログラムの使用を確認してください。',
+  },
+  DICOM_UNREACHABLE: {
+    class: 'transient',
+    sentence: 'The DICOM acceptor does not answer at its own address {host}:{port}: {reason}.',
+    hint: 'A firewall on this server may block the port. If it lasts, restart the connector: senders keep what was not acknowledged.',
+    ja: '画像の受信ポートが自分自身から応答しません。ファイアウォールを確認し、続く場合は再起動してください。',
+  },
+  DICOM_TLS_UNUSABLE: {
+    class: 'permanent',
+    sentence: 'The certificate {path} cannot be used for DICOM over TLS: {reason}.',
+    hint: 'Check that `tls.cert`, `tls.key` and `tls.ca` are PEM files and that the key belongs to the certificate.',
+    ja: '画像受信用の証明書を使用できません。証明書・秘密鍵・CA の組み合わせを確認してください。',
+  },
+  DICOM_TLS_REFUSED: {
+    class: 'permanent',
+    sentence: 'A sender of images was turned away in the TLS handshake.',
+    hint: 'The word beside it says why (expired, no-certificate, unknown-issuer, too-old …). Give the sender a certificate of the CA in `tls.ca`; it keeps its images until then.',
+    ja: 'TLS の接続を拒否しました。送信側のクライアント証明書（期限・発行元）を確認してください。',
+  },
+  DICOM_PEER_REFUSED: {
+    class: 'permanent',
+    sentence: 'A connection from an address that is not allowed was closed.',
+    hint: 'If it is a modality or PACS of yours, add its address or network to `allow` of this source. Otherwise find out what it is: nothing of it was read.',
+    ja: '許可されていないアドレスからの接続を切断しました。院内の装置なら allow に追加してください。',
+  },
+  DICOM_AE_REFUSED: {
+    class: 'permanent',
+    sentence: 'An association was rejected because of its AE titles.',
+    hint: 'called-ae: the sender must call us by `aeTitle` (or set `anyCalledAe`). calling-ae: add the sender to `callingAeTitles`.',
+    ja: 'AE タイトルが一致しないため接続を拒否しました。送信側の宛先 AE タイトルと callingAeTitles を確認してください。',
+  },
+  DICOM_TOO_MANY_ASSOCIATIONS: {
+    class: 'transient',
+    sentence: 'An association was rejected because there are as many as there may be.',
+    hint: 'The sender tries again by itself. If it lasts, look for a sender that opens associations without closing them, or raise `maxAssociations` and `maxAssociationsPerAe`.',
+    ja: '同時接続数が上限に達しました。送信側は自動的に再試行します。続く場合は maxAssociations を上げてください。',
+  },
+  DICOM_TOO_SLOW: {
+    class: 'transient',
+    sentence: 'An association was ended because the sender kept us waiting too long.',
+    hint: 'What it had not finished is sent again by it. If it goes on, look at the network between, or raise `idleTimeout`.',
+    ja: '送信側の応答が遅いため接続を終了しました。続く場合はネットワークを確認するか idleTimeout を延ばしてください。',
+  },
+  DICOM_PROTOCOL_BROKEN: {
+    class: 'permanent',
+    sentence: 'What a sender sent is not DICOM: {fault}.',
+    hint: 'Its association was aborted and nothing of that image was kept. If it is a modality of yours, give the word to its vendor; otherwise something is scanning this port.',
+    ja: 'DICOM として解釈できない通信のため切断しました。院内の装置であればベンダーに連絡してください。',
+  },
+  DICOM_CUT_OFF: {
+    class: 'transient',
+    sentence: 'An association ended in the middle of an image ({how}); nothing of that image was kept.',
+    hint: 'The sender repeats what was not acknowledged. If it goes on, look at the network between.',
+    ja: '画像の受信中に接続が切れたため、その画像は破棄しました。送信側が再送します。続く場合はネットワークを確認してください。',
+  },
+  DICOM_NOT_AN_INSTANCE: {
+    class: 'permanent',
+    sentence: 'An object without a usable SOP Class or Instance UID was refused (status C000).',
+    hint: 'The sender breaks the standard (PS3.4 B.2) and must be corrected by its vendor; other objects of it are taken.',
+    ja: 'SOP クラス UID または SOP インスタンス UID が正しくない画像を拒否しました。送信側ベンダーに連絡してください。',
+  },
+  PACS_UNREACHABLE: {
+    class: 'transient',
+    sentence: 'The PACS at {peer} cannot be reached: {reason}.',
+    hint: 'Check `query.host` and `query.port`, the firewall between, and whether the PACS runs. It is tried again at the next poll.',
+    ja: 'PACS に接続できません。query の host・port、ファイアウォール、PACS の稼働を確認してください。',
+  },
+  PACS_REFUSED: {
+    class: 'permanent',
+    sentence: 'The PACS at {peer} rejected the association: {reason}.',
+    hint: 'Ask the PACS administrator to register our AE title (`aeTitle`) with query and retrieve rights, and check `query.aeTitle`.',
+    ja: 'PACS が接続を拒否しました。当機の AE タイトルの登録と query.aeTitle を PACS 管理者に確認してください。',
+  },
+  PACS_CUT: {
+    class: 'transient',
+    sentence: 'The PACS at {peer} ended the association before its answer was complete: {reason}.',
+    hint: 'What it had said is not believed; the next poll asks again. If it goes on, look into the log of the PACS at this time.',
+    ja: 'PACS の応答が途中で切れました。次の周期で再試行します。続く場合は PACS のログを確認してください。',
+  },
+  PACS_TOO_SLOW: {
+    class: 'transient',
+    sentence: 'The PACS at {peer} did not answer within {limitMs} ms.',
+    hint: 'It is asked again at the next poll. If it goes on, poll at a quieter hour, or raise `queryTimeout` or `moveTimeout`.',
+    ja: 'PACS が制限時間内に応答しません。続く場合は取得時刻を変えるか、queryTimeout・moveTimeout を延ばしてください。',
+  },
+  PACS_FAILED: {
+    class: 'transient',
+    sentence: 'The PACS at {peer} answered {service} with status {status}.',
+    hint: 'It is asked again at the next poll. If it goes on, give the status and the time to the PACS administrator.',
+    ja: 'PACS が処理に失敗しました。続く場合は状態番号と時刻を PACS 管理者に伝えてください。',
+  },
+  PACS_DESTINATION_UNKNOWN: {
+    class: 'permanent',
+    sentence: 'The PACS at {peer} does not know where to send images for "{aeTitle}".',
+    hint: 'Ask the PACS administrator to register this AE title as a move destination, with the address and port of this server.',
+    ja: 'PACS に当機が送信先として登録されていません。AE タイトル・アドレス・ポートの登録を PACS 管理者に依頼してください。',
+  },
+  PACS_INCOMPLETE: {
+    class: 'transient',
+    sentence: 'The PACS lists images of a study that it did not send.',
+    hint: 'They are asked for again, later and later. If the number does not shrink in a few days, look at the study in the PACS: images may be offline or damaged.',
+    ja: 'PACS の一覧にある画像が届いていません。自動的に再要求します。数日減らない場合は PACS 側の画像（オフライン・破損）を確認してください。',
+  },
+
   // FHIR server (source/fhir)
   FHIR_BUSY: {
     class: 'transient',
@@ -821,7 +932,7 @@ export const errorTable = {
   },
   FHIR_PAGE_TOO_LARGE: {
     class: 'permanent',
-    sentence: 'A page of the FHIR server {peer} is larger than {limitBytes} bytes.',
+    sentence: 'The FHIR server sent {what} of more than {limitBytes} bytes.',
     hint: 'It is asked for again in smaller pages. If a single resource is that large, raise `maxPage`; until then it is noted as a gap.',
     ja: 'FHIR サーバーの1ページが上限を超えています。小さく分けて再取得します。1件で超える場合は maxPage を上げてください。',
   },
@@ -866,6 +977,35 @@ export const errorTable = {
     sentence: 'The private key of the FHIR source cannot be used: {reason}.',
     hint: '`auth.key` must name a private key as PEM or JWK: EC P-384 for ES384, RSA for RS384.',
     ja: 'FHIR 用の秘密鍵を使用できません。auth.key に PEM か JWK の秘密鍵（ES384 は P-384、RS384 は RSA）を指定してください。',
+  },
+
+  // SS-MIX2 scan (source/ssmix2)
+  SSMIX2_ROOT_UNREADABLE: {
+    class: 'transient',
+    sentence: 'The SS-MIX2 storage {root} cannot be read: {reason}.',
+    hint: 'Check that the share is mounted on this server and that the service user may read it (`empty`: the mount point is there and nothing is mounted on it). It is tried again by itself and goes on where it stopped.',
+    ja: 'SS-MIX2 の共有フォルダを読めません。マウントと読み取り権限を確認してください。復旧後は中断した位置から自動的に再開します。',
+  },
+  SSMIX2_FOLDER_UNREADABLE: {
+    class: 'permanent',
+    sentence: 'Folders of the SS-MIX2 storage cannot be read: {reason}.',
+    hint: 'Give the service user the right to read everything below the root; nothing else is needed. The rest of the storage was scanned, and these folders are tried again in every run.',
+    ja: 'SS-MIX2 の一部のフォルダを読めません。サービスのユーザーに読み取り権限を付与してください。他のフォルダは収集済みです。',
+  },
+  SSMIX2_TOO_MANY_CHANGES: {
+    class: 'transient',
+    sentence:
+      'More than {limit} files of the SS-MIX2 storage changed since the last run; the rest is taken at the next.',
+    hint: 'Was the storage restored, moved or rebuilt? If so nothing is to be done: it is taken little by little. If not, `kakehashi pause` this source and ask the vendor. `changesMax` is the limit.',
+    ja: 'SS-MIX2 の変更件数が上限を超えました。復元や再構築であれば対応は不要です。心当たりがなければ pause で収集を止め、ベンダーに確認してください。',
+  },
+
+  // Demo
+  DEMO_NEEDS_SOURCE: {
+    class: 'permanent',
+    sentence: 'The demo is not part of an installed connector.',
+    hint: 'It plays with the real peers of the test suite: clone the source and run `npm run demo` there. To try an installed connector, use `kakehashi send` and `kakehashi check --live`.',
+    ja: 'デモはソース一式が必要です。リポジトリを取得し npm run demo を実行してください。導入済み環境では check --live を使ってください。',
   },
 } as const satisfies Readonly<Record<string, ErrorEntry>>;
 

@@ -61,7 +61,7 @@ describe('a configuration with mistakes', () => {
   });
 
   it('names the kinds of source there are', () => {
-    expect(problems(withSources('{ name: a, kind: hl7v3 }'))).toContain('sources[0].kind: expected hl7v2, got "hl7v3"');
+    expect(problems(withSources('{ name: a, kind: hl7v3 }'))).toContain('sources[0].kind: expected hl7v2 or dicom or ssmix2 or fhir, got "hl7v3"');
   });
 
   it('finds two sources of one name, also beside another mistake', () => {
@@ -194,11 +194,8 @@ describe('a valid configuration', () => {
     expect(config.keys.site).toEqual({ file: join(folder, 'site.key') });
     expect(config.register.folder).toBe(join(folder, 'state', 'register'));
     expect(config.file).toBe(path);
-    expect(config.sources[0]?.tls).toMatchObject({
-      cert: join(folder, 'a.pem'),
-      key: '/b.key',
-      ca: join(folder, '../c.pem'),
-    });
+    const tls = { cert: join(folder, 'a.pem'), key: '/b.key', ca: join(folder, '../c.pem') };
+    expect(config.sources[0]).toMatchObject({ tls });
   });
 
   it('is frozen to its depths and has the hash of its text', () => {
