@@ -10,13 +10,13 @@ import { ConnectorError } from '../../model/errors.ts';
 import type { Clock } from '../../model/ports.ts';
 import type { Answer, Transport } from './transport.ts';
 
-export interface BasicOptions {
+interface BasicOptions {
   readonly kind: 'basic';
   readonly username: string;
   readonly password: SecretRef;
 }
 
-export interface SmartOptions {
+interface SmartOptions {
   readonly kind: 'smart';
   readonly tokenUrl: string;
   readonly clientId: string;

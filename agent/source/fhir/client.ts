@@ -65,7 +65,7 @@ export class FhirClient {
   follow(link: string, from: URL): URL {
     const url = URL.canParse(link, from) ? new URL(link, from) : undefined;
     if (!url) throw this.invalid('a link is not a URL');
-    
+    if (url.origin !== this.base.origin) throw new ConnectorError('FHIR_OTHER_ORIGIN', { peer: this.base.host });
     return url;
   }
 
@@ -106,7 +106,7 @@ export class FhirClient {
   }
 
   async #ask(url: URL, signal: AbortSignal): Promise<Answer> {
-    
+    if (url.origin !== this.base.origin) throw new ConnectorError('FHIR_OTHER_ORIGIN', { peer: this.base.host });
     const authorization = await this.#authorization.header(signal);
     return this.#transport.exchange({
       method: 'GET',

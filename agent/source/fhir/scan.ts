@@ -7,7 +7,7 @@ import { ConnectorError } from '../../model/errors.ts';
 import { badJson, type Names, namesOf, readString, skipSpace, skipValue, walkArray, walkObject } from './json.ts';
 
 /** The largest single resource: a DocumentReference with a scanned file in it. Beyond it is no text record. */
-export const resourceBytesMax = 64 * 1024 * 1024;
+const resourceBytesMax = 64 * 1024 * 1024;
 
 export interface ScannedResource {
   /** Index of `{`, and of the byte after its `}`. */

@@ -7,7 +7,7 @@ import type { StoredResource } from './server.ts';
 /** Patient numbers of the hospital 1312345670 (JP Core). */
 export const ownSystem = 'urn:oid:1.2.392.100495.20.3.51.11312345670';
 
-export const representation = 'http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation';
+const representation = 'http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation';
 
 export interface PatientChoice {
   readonly id: string;
