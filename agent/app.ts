@@ -33,7 +33,7 @@ import { type Job, Scheduler } from './schedule/index.ts';
 import { readReceiptKeys } from './ship/receipt.ts';
 import { type AppContext, commandHandlers } from './app/commands.ts';
 import { Faults } from './app/faults.ts';
-import { neverCron, pullJob, shipJob } from './app/jobs.ts';
+import { pullJob, shipJob } from './app/jobs.ts';
 import { openStore } from './app/open-store.ts';
 import { Pauses } from './app/pauses.ts';
 import { ProducerPart } from './app/producer-part.ts';
@@ -291,7 +291,7 @@ export class App implements AppContext {
       .map((part): Job => {
         const name = pullJob(part.name);
         const run = (signal: AbortSignal) => this.#poll(name, part, signal);
-        return { name, cron: part.config.schedule ?? neverCron, run };
+        return { name, cron: part.config.schedule, run };
       });
     const ships = [...this.producers.values()].map((part): Job => {
       const name = shipJob(part.name);

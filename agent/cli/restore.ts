@@ -84,8 +84,9 @@ async function bringSiteKey(config: Config, recoveryKey: string): Promise<void> 
 async function beginEpoch(config: Config): Promise<{ epoch: number; stops: number }> {
   const { store, settings } = openStore(config, { clock: systemClock, report: () => undefined });
   try {
-    const epoch = store.epoch + 1;
     const at = store.time.now();
+    // Seconds since 1970 and not the next number: of two machines restored from one backup, the later must win.
+    const epoch = Math.max(store.epoch + 1, Math.floor(at / 1000));
     store.db
       .transaction(() => {
         settings.set('epoch', String(epoch));

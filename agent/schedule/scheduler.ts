@@ -32,7 +32,8 @@ const stopMsMax = 5_000;
 export interface Job {
   /** Unique, stable, from configuration and code: `pull ehr-fhir`. */
   readonly name: string;
-  readonly cron: string;
+  /** Without one it runs by hand alone. */
+  readonly cron?: string | undefined;
   /** Transfer hours; without them any time is allowed. */
   readonly window?: Window;
   /** Ends soon when `signal` aborts. A ConnectorError it throws is reported; any other error is a defect. */

@@ -14,7 +14,8 @@ import { closesAt, isOpen, opensAt, type Window } from './window.ts';
 export const missedCountMax = 10_000;
 
 export interface TimetableOptions {
-  readonly cron: string;
+  /** Without one the job has no slots: it runs by hand alone. */
+  readonly cron?: string | undefined;
   readonly window?: Window;
   /** What the delay is derived from: facility code and job name. */
   readonly jitterSeed: string;
@@ -22,25 +23,25 @@ export interface TimetableOptions {
 }
 
 export class Timetable {
-  readonly #cron: CronTimes;
+  readonly #cron: CronTimes | undefined;
   readonly #window: Window | undefined;
   readonly #jitterMs: number;
 
   /** @throws ConnectorError SCHEDULE_INVALID */
   constructor({ cron, window, jitterSeed, jitterMsMax }: TimetableOptions) {
-    this.#cron = new CronTimes(cron);
+    this.#cron = cron === undefined ? undefined : new CronTimes(cron);
     this.#window = window;
-    const boundMs = Math.min(jitterMsMax, this.#cron.periodMs - 1);
+    const boundMs = Math.min(jitterMsMax, (this.#cron?.periodMs ?? 0) - 1);
     this.#jitterMs = boundMs > 0 ? createHash('sha256').update(jitterSeed).digest().readUIntBE(0, 6) % boundMs : 0;
   }
 
   /** The last slot at or before `at`. */
   latest(at: Instant): Instant | undefined {
-    return this.#cron.latest(at);
+    return this.#cron?.latest(at);
   }
 
   next(at: Instant): Instant | undefined {
-    return this.#cron.next(at);
+    return this.#cron?.next(at);
   }
 
   /** When the run of a slot may begin: the slot, or the opening after it, and this hospital's delay. */
@@ -62,16 +63,16 @@ export class Timetable {
   /** How many slots lie between two others, not counting those outside the transfer hours: nothing was due there. */
   slotsBetween(earlier: Instant, later: Instant): number {
     let count = 0;
-    let slot = this.#cron.next(earlier);
+    let slot = this.next(earlier);
     for (let seen = 0; slot !== undefined && slot < later && seen < missedCountMax; seen++) {
       if (this.isOpen(slot)) count++;
-      slot = this.#cron.next(slot);
+      slot = this.next(slot);
     }
     return count;
   }
 
   /** Time from a slot to the one after it. */
   periodMs(slot: Instant): number {
-    return (this.#cron.next(slot) ?? Infinity) - slot;
+    return (this.next(slot) ?? Infinity) - slot;
   }
 }

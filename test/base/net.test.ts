@@ -176,6 +176,20 @@ describe('a dial', () => {
     expect(producer.openSockets).toBe(0);
   });
 
+  it('that is cut while it connects ends at once, and keeps no process from ending', async () => {
+    const producer = await rig.producer();
+    const clock = new ManualClock(Date.now());
+    const dialer = new Dialer({ tls: {}, clock });
+    const { hostname, port } = new URL(producer.url);
+    const ended = new Promise<unknown>((resolve) => {
+      dialer.connect({ hostname, port, protocol: 'http:', host: hostname }, (...[error]) => resolve(error));
+    });
+    await dialer.cut();
+    expect(await ended).toMatchObject({ code: 'NET_UNREACHABLE' });
+    // The limit of the dial waits no longer: its 30 s would be the process's.
+    expect(clock.sleeping).toBe(0);
+  });
+
   it('judges our certificate by the clock it is given', async () => {
     const producer = await rig.producer();
     const late: Clock = { ...systemClock, now: () => Date.now() + 40 * 86_400_000 };

@@ -399,6 +399,16 @@ describe('by hand', () => {
     expect(runs).toHaveLength(2);
   });
 
+  it('is the only way for a job without a timetable', async () => {
+    const runs: Start[] = [];
+    const scheduler = schedule([noting(runs, {})]);
+    await clock.advance(dayMs);
+    expect(runs).toEqual([]);
+    await scheduler.runNow('pull ehr-fhir');
+    expect(runs).toHaveLength(1);
+    expect(scheduler.status()[0]).not.toHaveProperty('nextDue');
+  });
+
   it('is not cut off by the transfer hours', async () => {
     let finish: () => void = () => undefined;
     let wasAborted = false;

@@ -68,7 +68,8 @@ function checkClock(app: AppContext): Found {
   const { trusted, offsetMs, reason } = app.time.status();
   const offset = offsetMs === undefined ? '' : `, ${Math.round(offsetMs / 1000)} s from the producer's`;
   if (trusted) return { check: 'clock', state: 'ok', found: `trusted${offset}` };
-  if (app.config.producers.length === 0) return { check: 'clock', state: 'warn', found: 'no producer to confirm it yet' };
+  if (app.config.producers.length === 0)
+    return { check: 'clock', state: 'warn', found: 'no producer to confirm it yet' };
   const todo = 'Set the time of this server (NTP). Until a producer confirms it, everything is held.';
   return { check: 'clock', state: 'fail', found: `not trusted (${reason})${offset}`, todo, who: 'hospital IT' };
 }
