@@ -7,6 +7,7 @@ import type { KeyRing } from '../base/keys.ts';
 import { FrameSealer, frameBytes, newSealKey, openStream, type SealKey, sealBytes } from '../base/seal.ts';
 import { ConnectorError } from '../model/errors.ts';
 import type { Payload } from '../model/record.ts';
+import { onDisk } from './buffer-error.ts';
 
 /**
  * Above this a payload becomes a file of its own. Measured: at 256 KiB both ways store as many objects a second, below
@@ -42,7 +43,7 @@ export class Spool {
    * Seals a payload. When it resolves, a spooled one is durable (file synced, renamed, folder synced) and an inline
    * one is in memory, waiting for its row.
    *
-   * @throws ConnectorError RECORD_TOO_LARGE; whatever the stream throws. Nothing is left behind.
+   * @throws ConnectorError RECORD_TOO_LARGE, BUFFER_FULL, BUFFER_FAILED; whatever the stream throws. Nothing is left behind.
    */
   async stage({ prefix, body }: Payload): Promise<Staged> {
     if (body instanceof Uint8Array) {
@@ -70,18 +71,18 @@ export class Spool {
     const seal = newSealKey();
     const hash = createHash('sha256');
     const sealer = new FrameSealer(seal);
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    const file = await DurableFile.create(this.path(seal.sealId));
+    await onDisk(mkdir(this.#folder, { recursive: true, mode: 0o700 }));
+    const file = await onDisk(DurableFile.create(this.path(seal.sealId)));
     let bodyBytes = 0;
     try {
       for await (const chunk of body) {
         bodyBytes += chunk.length;
         if (bodyBytes > this.#limitBytes) throw this.#tooLarge();
         hash.update(chunk);
-        for (const frame of sealer.push(chunk)) await file.write(frame);
+        for (const frame of sealer.push(chunk)) await onDisk(file.write(frame));
       }
-      await file.write(sealer.end());
-      await file.commit();
+      await onDisk(file.write(sealer.end()));
+      await onDisk(file.commit());
     } catch (error) {
       await file.abandon();
       throw error;

@@ -1,5 +1,6 @@
+import { asBufferError } from '../buffer/buffer-error.ts';
 import { inlineBytesMax, type Staged } from '../buffer/spool.ts';
-import { ConnectorError, reasonOf } from '../model/errors.ts';
+import { ConnectorError } from '../model/errors.ts';
 import type { Intake, Offer, PollTally, SubjectId, Verdict } from '../model/ports.ts';
 import type { Instant, OfferedRecord, OfferResult, Outcome, RecordFacts } from '../model/record.ts';
 import { payloadBytes, type RecordHead } from '../buffer/records.ts';
@@ -83,8 +84,8 @@ export class Acceptor {
       for (const record of offer.records) records.push(await this.#stage(record));
     } catch (error) {
       await this.#discard(records);
-      // What the source's own stream threw is the source's to understand.
-      throw fullCodes.has(reasonOf(error)) ? asBufferError(error) : error;
+      // Our disk's failures are the buffer's by now; what the source's own stream threw is the source's to understand.
+      throw error;
     }
     this.#store.reached('accept:staged');
     const inlineBytes = records.reduce((sum, { staged }) => sum + (staged.inline?.length ?? 0), 0);
@@ -363,13 +364,4 @@ function countOutcomes(results: readonly OfferResult[]): PollTally['outcomes'] {
  */
 function recordId(keys: Store['keys'], { lineage }: Source, { nativeKey, op }: RecordFacts, sha256: string): Buffer {
   return keys.index('record', lineage, nativeKey, sha256, ...(op === 'DEL' ? [op] : []));
-}
-
-/** Codes of a disk or a database that is full; the rest is a failure of another kind. */
-const fullCodes: ReadonlySet<string> = new Set(['SQLITE_FULL', 'ENOSPC', 'EDQUOT']);
-
-function asBufferError(error: unknown): ConnectorError {
-  if (error instanceof ConnectorError) return error;
-  const reason = reasonOf(error);
-  return new ConnectorError(fullCodes.has(reason) ? 'BUFFER_FULL' : 'BUFFER_FAILED', { reason }, { cause: error });
 }

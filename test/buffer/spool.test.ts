@@ -105,3 +105,12 @@ describe('orphans', () => {
     expect(existsSync(spool.path(lost?.seal.sealId ?? new Uint8Array(0)))).toBe(false);
   });
 });
+
+describe('a folder the disk refuses', () => {
+  it('is the failure of the buffer, whatever the system calls it', async () => {
+    writeFileSync(join(flow.folder, 'a-file'), '');
+    const broken = new Spool(join(flow.folder, 'a-file', 'spool'), flow.store.keys, 4 * mebibyte);
+    const body = pieces(bytesOf(2 * inlineBytesMax), [1000]);
+    await expect(broken.stage({ body })).rejects.toMatchObject({ code: 'BUFFER_FAILED' });
+  });
+});

@@ -34,7 +34,7 @@ import { isUid, verification } from './uids.ts';
 export const artimMsMax = 30_000;
 
 /** How long a peer may take to close after our last word. */
-export const lingerMs = 2_000;
+const lingerMs = 2_000;
 
 /** An answer is a few hundred bytes: a peer that does not take it for so long has stopped reading. */
 export const writeMsMax = 30_000;

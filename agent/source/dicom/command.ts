@@ -22,7 +22,7 @@ const noDataSet = 0x0101;
 const responseBit = 0x8000;
 
 /** PS3.7 annex C and PS3.4 table B.2-1. */
-export const statuses = {
+const statuses = {
   success: 0x0000,
   unrecognizedOperation: 0x0211,
   outOfResources: 0xa700,

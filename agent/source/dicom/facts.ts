@@ -48,8 +48,8 @@ export function readFacts(header: Header, arrival: Arrival, options: FactsOption
   };
 }
 
-/** Images unless configured otherwise; asked with a modality of a C-FIND as well as with that of an object. */
-export function categoryOf(modality: string, { categories }: Pick<FactsOptions, 'categories'>): Category {
+/** Images unless configured otherwise. */
+function categoryOf(modality: string, { categories }: Pick<FactsOptions, 'categories'>): Category {
   return (Object.hasOwn(categories, modality) ? categories[modality] : undefined) ?? 'image';
 }
 

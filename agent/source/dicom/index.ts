@@ -68,7 +68,7 @@ export const dicom = defineSource({
       .array(aeTitle())
       .max(256)
       .default([])
-      .describe('AE titles that may send; when empty, any from an allowed address.'),
+      .describe('AE titles that may send; when empty, whoever calls from an allowed address.'),
     anyCalledAe: z.boolean().default(false).describe('Serves senders that call us by another AE title, too.'),
     maxAssociations: z.int().min(1).max(256).default(16).describe('Associations at the same time; 1 to 256.'),
     maxAssociationsPerAe: z

@@ -66,7 +66,7 @@ const checkEveryMs = 1_000;
 
 const statusMoveDestinationUnknown = 0xa801;
 /** PS3.7 section C.4: C-FIND ended because of a C-CANCEL, also sent by servers that stop at a limit. */
-export const statusCancelled = 0xfe00;
+const statusCancelled = 0xfe00;
 
 const isPending = (status: number) => status >= 0xff00;
 

@@ -53,7 +53,7 @@ export interface AssociateRequest {
 }
 
 /** Why what a peer sent is no DICOM; the word goes into the log, the number into the A-ABORT (PS3.8 table 9-26). */
-export const faults = {
+const faults = {
   'unknown-pdu': 1,
   'unexpected-pdu': 2,
   'unexpected-data': 5,
@@ -146,7 +146,7 @@ function text(bytes: Buffer): string {
 }
 
 /** PS3.8 table 9-18. */
-export const contextResults = { accepted: 0, abstractSyntaxNotSupported: 3, transferSyntaxesNotSupported: 4 } as const;
+const contextResults = { accepted: 0, abstractSyntaxNotSupported: 3, transferSyntaxesNotSupported: 4 } as const;
 
 export interface AnsweredContext {
   readonly id: number;
@@ -182,7 +182,7 @@ function answeredContext({ id, result, transferSyntax }: AnsweredContext): Buffe
 }
 
 /** Result, source and reason of an A-ASSOCIATE-RJ, PS3.8 table 9-21. */
-export const rejections = {
+const rejections = {
   'called-ae': [1, 1, 7],
   'calling-ae': [1, 1, 3],
   'application-context': [1, 1, 2],

@@ -160,9 +160,13 @@ export class Pull {
     const remembered = this.#host.intake.state('study', study.studyInstanceUid);
     const open = remembered && (parse(remembered.value) as OpenStudy);
     const wish = this.#wish(study);
+    const isCaptured = this.#host.intake.state('captured', study.studyInstanceUid) !== undefined;
     if (wish === 'never') {
-      if (open) await this.#commit({ state: [forget('study', study)], closes: [referenceOf(study)] });
+      const state = [forget('study', study), forget('captured', study)];
+      if (open || isCaptured) await this.#commit({ state, closes: [referenceOf(study)] });
     } else if (wish === 'defer') {
+      // A register that has gone stale meanwhile makes no gap of what is here.
+      if (isCaptured) return;
       const gaps: GapNote[] = open ? [] : [{ code: 'DEFERRED', reference: referenceOf(study) }];
       await this.#commit({ state: [this.#openState({ study, why: 'deferred', attempts: 0 }, deferMs)], gaps });
     } else if (open?.why !== 'incomplete' || remembered === undefined || remembered.mark <= this.#host.clock.now()) {

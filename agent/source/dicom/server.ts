@@ -9,7 +9,7 @@ import { createServer as createTlsServer, type Server as TlsServer, type TLSSock
 import type { HostPort } from '../../base/options.ts';
 import { ConnectorError, reasonOf } from '../../model/errors.ts';
 
-export interface TlsServerOptions {
+interface TlsServerOptions {
   readonly cert: string;
   readonly key: string;
   /** Whoever issues the peers' certificates; without it no client certificate is asked for. */

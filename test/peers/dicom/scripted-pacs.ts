@@ -47,7 +47,7 @@ export class ScriptedPacs {
 
   private constructor(script: Script) {
     this.#script = script;
-    this.#server = createServer((socket) => this.#serve(socket));
+    this.#server = createServer({ noDelay: true }, (socket) => this.#serve(socket));
   }
 
   static async start(script: Script): Promise<ScriptedPacs> {

@@ -227,12 +227,16 @@ export class RawScu {
   }
 }
 
-/** Associates for one instance, sends it, releases. */
-export async function send(port: number, sent: Instance, choice: AssociateChoice = {}): Promise<string> {
+/** Associates for one instance, sends it in fragments as large as told, releases. */
+export async function send(
+  port: number,
+  sent: Instance,
+  { fragment = fragmentBytes, ...choice }: AssociateChoice & { readonly fragment?: number } = {},
+): Promise<string> {
   const { sopClassUid, transferSyntaxUid } = sent;
   const contexts = [{ id: 1, abstractSyntax: sopClassUid, transferSyntaxes: [transferSyntaxUid] }];
   const scu = await RawScu.associate(port, { contexts, ...choice });
-  const status = await scu.store(sent);
+  const status = await scu.store(sent, { fragment });
   await scu.release();
   return status;
 }
@@ -246,7 +250,7 @@ export function elementOf(commandSet: Buffer, element: number): Buffer {
   throw new Error(`no element ${hex(element)} in the command`);
 }
 
-export function hex(value: number): string {
+function hex(value: number): string {
   return `0x${value.toString(16).toUpperCase().padStart(4, '0')}`;
 }
 

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { stopMsMax } from '../../../agent/source/dicom/acceptor.ts';
 import { part10Header } from '../../../agent/source/dicom/part10.ts';
 import { bufferFull } from '../../conformance/intake.ts';
 import { ConnectorError } from '../../../agent/model/errors.ts';
@@ -350,13 +351,28 @@ describe('the acceptor', () => {
     await source.stop();
   });
 
+  it('says that it is not reached once its port is closed', async () => {
+    const { source, port, intake } = await startSource();
+    const commit = Promise.withResolvers<void>();
+    intake.gate = commit.promise;
+    const busy = await RawScu.associate(port);
+    const answer = busy.store(instance());
+    await intake.whenOffered(1);
+    const stopped = source.stop();
+    expect(await source.probe()).toMatchObject({ ok: false, error: { code: 'DICOM_UNREACHABLE' } });
+    commit.resolve();
+    await answer;
+    busy.socket.end();
+    await stopped;
+  });
+
   it('cuts off what does not end in time when it is stopped, and keeps nothing of it', async () => {
     const { source, port, intake, clock } = await startSource();
     const scu = await RawScu.associate(port);
     scu.say(data(1, 3, storeRequest(instance())), data(1, 0, instance().dataSet));
     expect(await (await RawScu.associate(port)).echo()).toBe('0x0000');
     const stopped = source.stop();
-    await clock.advance(8_000);
+    await clock.advance(stopMsMax);
     await stopped;
     expect([await scu.status(), intake.taken]).toEqual(['closed', []]);
   });
