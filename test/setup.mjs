@@ -33,6 +33,8 @@ const peers = {
   curl: 'curl',
   faketime: 'faketime',
   promtool: 'prometheus',
+  storescu: 'dcmtk',
+  Orthanc: 'orthanc',
 };
 
 /** What the pinned Node needs besides glibc; slim Debian images lack it. */
@@ -131,7 +133,10 @@ function missingDebianPackages(wanted) {
 }
 
 function isOnPath(command) {
-  return (process.env.PATH ?? '').split(delimiter).some((folder) => isExecutable(join(folder, command)));
+  // Debian leaves sbin out of the PATH of whoever is not root; Orthanc lies there.
+  return [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin'].some((folder) =>
+    isExecutable(join(folder, command)),
+  );
 }
 
 function isExecutable(path) {

@@ -61,7 +61,9 @@ describe('a configuration with mistakes', () => {
   });
 
   it('names the kinds of source there are', () => {
-    expect(problems(withSources('{ name: a, kind: hl7v3 }'))).toContain('sources[0].kind: expected hl7v2 or dicom or ssmix2 or fhir, got "hl7v3"');
+    expect(problems(withSources('{ name: a, kind: hl7v3 }'))).toContain(
+      'sources[0].kind: expected hl7v2 or dicom or ssmix2 or fhir, got "hl7v3"',
+    );
   });
 
   it('finds two sources of one name, also beside another mistake', () => {

@@ -392,6 +392,7 @@ describe('a parcel the producer could not open', () => {
       expect(await hospital.ship()).toMatchObject({ records: 1, stored: 1, opened: 0, rejected: 1 });
       const { deliveries, advice } = await hospital.status();
       expect(deliveries.rejected).toBe(1);
+      expect(hospital.said).toContain('PARCEL_REJECTED');
       expect(advice.map(({ reason }) => reason)).toContain('delivery-rejected');
       expect(await hospital.ask('buffer.verify')).toMatchObject({ records: 1 });
       expect(await hospital.ship()).toMatchObject({ records: 0 });

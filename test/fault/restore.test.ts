@@ -82,6 +82,17 @@ describe('a backup made while the agent runs', () => {
     expect(hospital.said).not.toContain(hospital.recoveryKey);
   });
 
+  it('is told from a damaged one by buffer verify', async () => {
+    const [spooled = ''] = await hospital.stateFiles('spool');
+    const whole = await readFile(spooled);
+    const altered = Buffer.from(whole);
+    altered[1000] = (altered[1000] ?? 0) ^ 1;
+    await writeFile(spooled, altered);
+    const { code, stderr } = await hospital.cli('buffer', 'verify');
+    expect({ code, isTold: stderr.includes('BUFFER_DAMAGED') }).toEqual({ code: 1, isTold: true });
+    await writeFile(spooled, whole);
+  });
+
   it('goes into an empty folder only', async () => {
     const { code, stderr } = await hospital.cli('restore', '--from', backup);
     expect({ code, isTold: stderr.includes('ALREADY_EXISTS') }).toEqual({ code: 1, isTold: true });
