@@ -52,6 +52,7 @@ const verbs: Readonly<Record<string, VerbEntry>> = {
     ja: 'テスト電文の送信',
     load: () => import('./send.ts'),
   },
+  demo: { summary: 'play the whole chain on this machine', ja: '実演', load: () => import('./demo.ts') },
   version: { summary: 'show the version', ja: '版の表示', load: () => import('./version.ts') },
 };
 
