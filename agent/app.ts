@@ -238,10 +238,15 @@ export class App implements AppContext {
     for (const pid of files) await removeParcelFile(this.store, pid);
   }
 
-  /** Runs a job by hand and returns what it did. @throws ConnectorError JOB_BUSY, and what the job throws */
+  /**
+   * Runs a job by hand and returns what it did; a run under way is waited for, and watched, first.
+   *
+   * @throws ConnectorError JOB_BUSY when somebody else was quicker, and what the job throws
+   */
   async runNow(name: string, progress: Progress): Promise<unknown> {
     this.#listeners.set(name, progress);
     try {
+      await this.scheduler.whenIdle(name);
       await this.scheduler.runNow(name);
       return this.#tallies.get(name);
     } finally {

@@ -144,6 +144,12 @@ export class Scheduler {
     if (error) throw error;
   }
 
+  /** Resolves when no run of this job is under way. @throws ConnectorError USAGE for a name nobody has */
+  async whenIdle(name: string): Promise<void> {
+    const entry = this.#find(name);
+    while (entry.run) await entry.run.ended;
+  }
+
   /** A paused job starts no run of its own; the one that runs is not touched. Kept over restarts. */
   pause(name: string): void {
     this.#setPaused(name, true);

@@ -399,6 +399,20 @@ describe('by hand', () => {
     expect(runs).toHaveLength(2);
   });
 
+  it('may wait for a run that is under way', async () => {
+    let finish: () => void = () => undefined;
+    const run = () => new Promise<void>((resolve) => (finish = resolve));
+    const scheduler = schedule([{ name: 'ship ldi', run }]);
+    const first = scheduler.runNow('ship ldi');
+    await settle();
+    const order: string[] = [];
+    const idle = scheduler.whenIdle('ship ldi').then(() => order.push('idle'));
+    order.push('finishing');
+    finish();
+    await Promise.all([first, idle]);
+    expect(order).toEqual(['finishing', 'idle']);
+  });
+
   it('is the only way for a job without a timetable', async () => {
     const runs: Start[] = [];
     const scheduler = schedule([noting(runs, {})]);

@@ -33,7 +33,7 @@ export const ssmix2 = defineSource({
       .describe('The whole tree is gone through once in so many days, a part in every run; 1 to 366.'),
     stableFor: duration({ max: '7d' })
       .prefault('60s')
-      .describe('A file is read when nobody has written to it for this long, or it is the same in two runs; 0s to 7d.'),
+      .describe('A file is read when nobody has written to it for this long, by its own time or by ours; 0s to 7d.'),
     filesPerSecond: z
       .int()
       .min(1)

@@ -202,7 +202,7 @@ export class Look {
     if (!state) return false;
     // What was read once was stable then, and is not written again.
     if (!wasOffered(known) && !this.#isStable(state, known)) {
-      row.put(dataType, version.key, this.#pending(version.name.flag, state));
+      row.put(dataType, version.key, this.#pending(version.name.flag, state, known));
       return false;
     }
     const flag = version.name.flag;
@@ -262,7 +262,7 @@ export class Look {
   async #badBytes(folder: TypeFolder, file: string, state: FileState, known?: Entry): Promise<Buffer | undefined> {
     const { row, dataType } = folder;
     if (!this.#isStable(state, known)) {
-      row.put(dataType, `!${file}`, this.#pending('-', state));
+      row.put(dataType, `!${file}`, this.#pending('-', state, known));
       return undefined;
     }
     if (state.bytes <= this.#run.options.fileBytesMax) return this.#bytes([...folder.path, file], state);
@@ -283,19 +283,25 @@ export class Look {
   }
 
   /**
-   * Stable: not written for `stableForMs`, or the same in two runs, whatever the file server's clock says. A file
-   * without a byte has been made and not written yet.
+   * Stable: not written for `stableForMs`, or seen the same for as long by our own clock, whatever the file server's
+   * says. Two runs by hand may follow each other within a second, and prove nothing. A file without a byte has been
+   * made and not written yet.
    */
   #isStable(state: FileState, known: Entry | undefined): boolean {
     if (state.bytes === 0) return false;
-    if (this.#run.host.clock.now() - state.mtimeMs >= this.#run.options.stableForMs) return true;
-    const [text, run] = splitLast(known?.fate === 'pending' ? known.seen : undefined);
-    return text === state.text && Number(run) < this.#run.number;
+    const now = this.#run.host.clock.now();
+    const { stableForMs } = this.#run.options;
+    return now - state.mtimeMs >= stableForMs || now - this.#sameSince(state, known) >= stableForMs;
   }
 
-  /** Keeps the run in which this size and time were first seen. */
-  #pending(flag: Entry['flag'], state: FileState): Entry {
-    return { flag, fate: 'pending', seen: `${state.text}:${this.#run.number}` };
+  /** When this size and time were first seen; now, if they never were. */
+  #sameSince(state: FileState, known: Entry | undefined): number {
+    const [text, since] = splitLast(known?.fate === 'pending' ? known.seen : undefined);
+    return text === state.text ? Number(since) : this.#run.host.clock.now();
+  }
+
+  #pending(flag: Entry['flag'], state: FileState, known: Entry | undefined): Entry {
+    return { flag, fate: 'pending', seen: `${state.text}:${this.#sameSince(state, known)}` };
   }
 
   async #state(path: readonly string[]): Promise<FileState | undefined> {

@@ -45,7 +45,8 @@ export class Archive {
   answer(asked: Asked, line: Line): void {
     if (asked.service === 'echo') line.final(0);
     else if (asked.service === 'find') this.#find(asked, line);
-    else void this.#move(asked, line);
+    // 0xA702: unable to perform sub-operations. The destination has gone away.
+    else this.#move(asked, line).catch(() => line.final(0xa702));
   }
 
   /** Requests of one service and level so far. */

@@ -13,6 +13,8 @@ export interface OrthancChoice {
   readonly resultsMax?: number;
 }
 
+const storeAttemptsMax = 5;
+
 export class Orthanc {
   readonly port: number;
   readonly aeTitle = 'ORTHANC';
@@ -60,9 +62,18 @@ export class Orthanc {
   /** By C-STORE: its HTTP door takes a second for each. It announces 16 KiB a P-DATA. */
   async put(...instances: readonly Instance[]): Promise<void> {
     for (const each of instances) {
-      const status = await send(this.port, each, { calledAe: this.aeTitle, fragment: 16_000 });
+      const status = await this.#store(each);
       if (status !== '0x0000') throw new Error(`Orthanc refused an instance: ${status}`);
     }
+  }
+
+  /** On a busy machine Orthanc sometimes drops an association it has just accepted; the same instance again is harmless. */
+  async #store(instance: Instance): Promise<string> {
+    let status = 'closed';
+    for (let attempt = 0; attempt < storeAttemptsMax && status === 'closed'; attempt++) {
+      status = await send(this.port, instance, { calledAe: this.aeTitle, fragment: 16_000 });
+    }
+    return status;
   }
 
   /** The files it holds, as it gives them away. */

@@ -1,6 +1,7 @@
 /** What the writer of the storage does to a file, and what a producer is told of it (REQ-SSM-2). */
 import { afterEach, describe, expect, it } from 'vitest';
 import * as fc from 'fast-check';
+import { minuteMs } from '../../base/fake-clock.ts';
 import { sliceMsMax } from '../../../agent/source/ssmix2/scan.ts';
 import { operations, removeRigs, rig, type Rig } from './host.ts';
 import { type FileParts, Tree, type TreeFile } from './tree.ts';
@@ -93,7 +94,7 @@ describe('the condition flag (REQ-SSM-2)', () => {
     tree.touch(message, scanned.clock.now());
     await scanned.poll();
     expect(operations(scanned, from)).toEqual([]);
-    await scanned.poll();
+    await scanned.clock.advance(minuteMs);
     await scanned.poll();
     expect(operations(scanned, from)).toEqual([`DEL ${key}`]);
   });
