@@ -7,7 +7,7 @@ import type { Socket } from 'node:net';
 import type { ErrorCode } from '../../model/errors.ts';
 import type { SourceHost } from '../../model/ports.ts';
 import { Association, type AssociationOptions } from './association.ts';
-import { PeerServer, type Refusal, type ServerOptions } from './server.ts';
+import { PeerServer, type Refusal, type ServerCodes, type ServerOptions } from '../peer-server.ts';
 import type { InstanceStore } from './store.ts';
 
 export interface AcceptorOptions extends AssociationOptions, Omit<ServerOptions, 'connectionsMax'> {
@@ -49,15 +49,11 @@ export class DicomAcceptor {
   async listen(): Promise<{ readonly port: number }> {
     const { listen, allow, tls, associationsMax } = this.#options;
     const connectionsMax = associationsMax + rejectedMax;
-    const server = await PeerServer.listen(
-      { listen, allow, tls, connectionsMax },
-      {
-        connected: (socket) => this.#connected(socket),
-        refused: (refusal) => this.#refused(refusal),
-        failed: () =>
-          this.#host.report({ name: 'source.failed', source: this.#host.name, code: 'DICOM_LISTEN_FAILED' }),
-      },
-    );
+    const server = await PeerServer.listen({ listen, allow, tls, connectionsMax }, serverCodes, {
+      connected: (socket) => this.#connected(socket),
+      refused: (refusal) => this.#refused(refusal),
+      failed: () => this.#host.report({ name: 'source.failed', source: this.#host.name, code: 'DICOM_LISTEN_FAILED' }),
+    });
     this.#server = server;
     this.#stopping = undefined;
     this.#stopped = new AbortController();
@@ -120,6 +116,12 @@ export class DicomAcceptor {
     this.#host.report({ name: 'source.connection-refused', source: this.#host.name, code, word });
   }
 }
+
+export const serverCodes: ServerCodes = {
+  listen: 'DICOM_LISTEN_FAILED',
+  tls: 'DICOM_TLS_UNUSABLE',
+  unreachable: 'DICOM_UNREACHABLE',
+};
 
 const refusalCodes: Readonly<Record<Refusal['why'], ErrorCode>> = {
   'not-allowed': 'DICOM_PEER_REFUSED',

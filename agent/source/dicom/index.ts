@@ -1,19 +1,8 @@
-import { isIP } from 'node:net';
 import { z } from 'zod';
-import { duration, filePath, listenAddress } from '../../base/options.ts';
+import { duration, listenAddress } from '../../base/options.ts';
 import { defineSource } from '../define.ts';
+import { allowOption, listenerTls } from '../listening.ts';
 import { DicomSource } from './source.ts';
-
-/** Loopback, and what is private to a hospital's own network: RFC 1918, RFC 4193, link-local. */
-const privateNetworks = [
-  '127.0.0.0/8',
-  '10.0.0.0/8',
-  '172.16.0.0/12',
-  '192.168.0.0/16',
-  '::1',
-  'fc00::/7',
-  'fe80::/10',
-];
 
 /** PS3.5 table 6.2-1: up to 16 characters of ASCII, no backslash; blanks around it do not count. */
 const aeTitle = () =>
@@ -23,25 +12,6 @@ const aeTitle = () =>
       /^(?! )[\x20-\x5b\x5d-\x7e]{1,16}(?<! )$/,
       'expected an AE title: 1 to 16 characters of ASCII, no backslash',
     );
-
-const tls = z
-  .strictObject({
-    cert: filePath().describe("The listener's certificate, PEM, with its chain."),
-    key: filePath().describe('The private key of the certificate, PEM, mode 0600.'),
-    ca: filePath().optional().describe("The CA that issues the senders' client certificates, PEM."),
-    requireClientCert: z
-      .boolean()
-      .default(true)
-      .describe('Whether a sender without a valid client certificate is turned away.'),
-    minVersion: z
-      .enum(['TLSv1.2', 'TLSv1.3'])
-      .default('TLSv1.3')
-      .describe('Oldest TLS version accepted; TLSv1.2 only for a sender that cannot do better.'),
-  })
-  .refine(({ ca, requireClientCert }) => ca !== undefined || !requireClientCert, {
-    path: ['ca'],
-    error: 'expected the CA of the client certificates, or requireClientCert: false',
-  });
 
 const query = z.strictObject({
   host: z
@@ -58,12 +28,7 @@ export const dicom = defineSource({
   options: z.strictObject({
     aeTitle: aeTitle().describe('Our AE title; the PACS must know it with our address and port to send by C-MOVE.'),
     listen: listenAddress().describe('Where images are received: address:port.'),
-    allow: z
-      .array(z.string().refine(isNetwork, 'expected an address such as 10.1.2.3 or a network such as 10.1.0.0/16'))
-      .min(1, 'expected at least one address or network')
-      .max(256)
-      .default(privateNetworks)
-      .describe('Addresses and networks senders may connect from; private networks and this machine when not given.'),
+    allow: allowOption(),
     callingAeTitles: z
       .array(aeTitle())
       .max(256)
@@ -83,7 +48,7 @@ export const dicom = defineSource({
     associationTimeout: duration({ min: '1m', max: '31d' })
       .prefault('12h')
       .describe('Ends an association this long after it began, whatever it does; 1m to 31d.'),
-    tls: tls
+    tls: listenerTls()
       .optional()
       .describe('Encrypts the associations and asks senders for a certificate; without it they are plain TCP.'),
     query: query.optional().describe('The PACS to ask for studies; without it we only receive.'),
@@ -128,10 +93,3 @@ export const dicom = defineSource({
       host,
     ),
 });
-
-function isNetwork(text: string): boolean {
-  const match = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text);
-  const version = isIP(match?.[1] ?? '');
-  const bits = version === 6 ? 128 : 32;
-  return version !== 0 && (match?.[2] === undefined || Number(match[2]) <= bits);
-}

@@ -1,13 +1,11 @@
 /** A PACS as one source: an acceptor for what is sent to us and, where it may be asked, a pull. */
-import { once } from 'node:events';
-import { connect } from 'node:net';
-import { formatHostPort, type HostPort } from '../../base/options.ts';
-import { ConnectorError, reasonOf } from '../../model/errors.ts';
+import { formatHostPort } from '../../base/options.ts';
+import { ConnectorError } from '../../model/errors.ts';
 import type { PollTally, Probe, Progress, Source, SourceHost } from '../../model/ports.ts';
-import { type AcceptorOptions, DicomAcceptor } from './acceptor.ts';
+import { type AcceptorOptions, DicomAcceptor, serverCodes } from './acceptor.ts';
 import { Pacs, type PacsOptions } from './pacs.ts';
 import { missed, Pull, type PullOptions } from './pull.ts';
-import { tryListening } from './server.ts';
+import { probeListening } from '../peer-server.ts';
 import { InstanceStore, type StoreOptions } from './store.ts';
 
 export interface DicomOptions extends AcceptorOptions, StoreOptions, PullOptions {
@@ -63,19 +61,11 @@ export class DicomSource implements Source {
   }
 
   async #probe(): Promise<string> {
-    const { listen } = this.#options;
-    const { port } = this.#acceptor;
     if (this.#pacs) {
       await this.#pacs.echo(this.#host.signal);
       return this.#pacs.address;
     }
-    if (port === undefined) {
-      await tryListening(listen);
-      return formatHostPort(listen);
-    }
-    const own = { host: reachable(listen.host), port };
-    await touch(own);
-    return formatHostPort(own);
+    return formatHostPort(await probeListening(this.#options.listen, this.#acceptor.port, serverCodes));
   }
 
   /** Breaks off a poll first: what it asked for would arrive at a closed door. */
@@ -83,23 +73,5 @@ export class DicomSource implements Source {
     this.#stopped.abort();
     await this.#acceptor.stop();
     await this.#polling;
-  }
-}
-
-/** An address that stands for all of them is reached through loopback. */
-function reachable(host: string): string {
-  if (host === '0.0.0.0') return '127.0.0.1';
-  return host === '::' ? '::1' : host;
-}
-
-/** @throws ConnectorError DICOM_UNREACHABLE */
-async function touch({ host, port }: HostPort): Promise<void> {
-  const socket = connect({ host, port });
-  try {
-    await once(socket, 'connect');
-  } catch (cause) {
-    throw new ConnectorError('DICOM_UNREACHABLE', { host, port, reason: reasonOf(cause) }, { cause });
-  } finally {
-    socket.destroy();
   }
 }

@@ -1,15 +1,15 @@
 /**
- * A TCP or TLS server for peers of the hospital's own network: who may connect, how many, how a handshake ends. It
- * knows nothing of DICOM; each socket that is through is given to `connected`.
+ * A TCP or TLS server for peers of the hospital's own network, shared by the kinds of source that listen: who may
+ * connect, how many, how a handshake ends. It knows no protocol; each socket that is through is given to `connected`.
  */
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { BlockList, createServer, isIP, type Server, type Socket } from 'node:net';
+import { BlockList, connect, createServer, isIP, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
-import type { HostPort } from '../../base/options.ts';
-import { ConnectorError, reasonOf } from '../../model/errors.ts';
+import type { HostPort } from '../base/options.ts';
+import { ConnectorError, type ErrorCode, reasonOf } from '../model/errors.ts';
 
-interface TlsServerOptions {
+export interface TlsServerOptions {
   readonly cert: string;
   readonly key: string;
   /** Whoever issues the peers' certificates; without it no client certificate is asked for. */
@@ -26,6 +26,16 @@ export interface ServerOptions {
   readonly tls?: TlsServerOptions | undefined;
 }
 
+/** What a listener's failures are called in the words of its protocol. */
+export interface ServerCodes {
+  /** The address cannot be listened on; details `host port reason`. */
+  readonly listen: ErrorCode;
+  /** Certificate and key cannot be used; details `path reason`. */
+  readonly tls: ErrorCode;
+  /** It does not answer at its own address; details `host port reason`. */
+  readonly unreachable: ErrorCode;
+}
+
 /** Why somebody was turned away. The rest is the word of a failed handshake. */
 export type Refusal = { readonly why: 'not-allowed' | 'too-many' } | { readonly why: 'tls'; readonly word: string };
 
@@ -36,13 +46,13 @@ export interface ServerEvents {
   readonly failed: () => void;
 }
 
-/** The handshake counts against the ARTIM timer that follows it, but must not take it all. */
+/** A handshake on a hospital's network takes milliseconds; one that never ends must not keep a place. */
 const handshakeMsMax = 10_000;
 
 /** Probes of a dead peer by the kernel begin after this silence; common firewalls forget a connection after 60 s. */
 const keepAliveMs = 45_000;
 
-/** Sockets are read in pieces of up to this size; a P-DATA-TF is one of them. */
+/** Sockets are read in pieces of up to this size: one P-DATA-TF, some sixty HL7 messages. */
 const readBytesMax = 128 * 1024;
 
 export class PeerServer {
@@ -75,10 +85,10 @@ export class PeerServer {
     secure?.on('tlsClientError', (error, socket) => events.refused({ why: 'tls', word: tlsWord(error, socket) }));
   }
 
-  /** @throws ConnectorError DICOM_LISTEN_FAILED, FILE_UNREADABLE, DICOM_TLS_UNUSABLE */
-  static async listen(options: ServerOptions, events: ServerEvents): Promise<PeerServer> {
-    const server = new PeerServer(options, options.tls && (await makeTlsServer(options.tls)), events);
-    await bind(server.#server, options.listen);
+  /** @throws ConnectorError `codes`, FILE_UNREADABLE */
+  static async listen(options: ServerOptions, codes: ServerCodes, events: ServerEvents): Promise<PeerServer> {
+    const server = new PeerServer(options, options.tls && (await makeTlsServer(options.tls, codes)), events);
+    await bind(server.#server, options.listen, codes);
     server.#server.on('error', events.failed);
     return server;
   }
@@ -114,11 +124,39 @@ export class PeerServer {
   }
 }
 
-/** Whether this address could be listened on. @throws ConnectorError DICOM_LISTEN_FAILED */
-export async function tryListening(listen: HostPort): Promise<void> {
-  const server = createServer();
-  await bind(server, listen);
-  server.close();
+/**
+ * Where a listener is reached. Running (`port` is what it bound): it is connected to at its own address. Idle: its
+ * address is tried.
+ *
+ * @throws ConnectorError `codes.listen`, `codes.unreachable`
+ */
+export async function probeListening(
+  listen: HostPort,
+  port: number | undefined,
+  codes: ServerCodes,
+): Promise<HostPort> {
+  if (port === undefined) {
+    const server = createServer();
+    await bind(server, listen, codes);
+    server.close();
+    return listen;
+  }
+  const reached = { host: reachable(listen.host), port };
+  const socket = connect(reached);
+  try {
+    await once(socket, 'connect');
+    return reached;
+  } catch (cause) {
+    throw new ConnectorError(codes.unreachable, { ...reached, reason: reasonOf(cause) }, { cause });
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** An address that stands for all of them is reached through loopback. */
+function reachable(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1';
+  return host === '::' ? '::1' : host;
 }
 
 function peerOf({ remoteAddress, remotePort }: Socket): string {
@@ -136,16 +174,19 @@ function listOf(allow: readonly string[]): BlockList {
   return list;
 }
 
-async function bind(server: Server, { host, port }: HostPort): Promise<void> {
+async function bind(server: Server, { host, port }: HostPort, codes: ServerCodes): Promise<void> {
   try {
     server.listen({ host, port });
     await once(server, 'listening');
   } catch (cause) {
-    throw new ConnectorError('DICOM_LISTEN_FAILED', { host, port, reason: reasonOf(cause) }, { cause });
+    throw new ConnectorError(codes.listen, { host, port, reason: reasonOf(cause) }, { cause });
   }
 }
 
-async function makeTlsServer({ cert, key, ca, requireClientCert, minVersion }: TlsServerOptions): Promise<TlsServer> {
+async function makeTlsServer(
+  { cert, key, ca, requireClientCert, minVersion }: TlsServerOptions,
+  codes: ServerCodes,
+): Promise<TlsServer> {
   const files = {
     cert: await readPem(cert),
     key: await readPem(key),
@@ -162,7 +203,7 @@ async function makeTlsServer({ cert, key, ca, requireClientCert, minVersion }: T
   try {
     return createTlsServer(options);
   } catch (cause) {
-    throw new ConnectorError('DICOM_TLS_UNUSABLE', { path: cert, reason: reasonOf(cause) }, { cause });
+    throw new ConnectorError(codes.tls, { path: cert, reason: reasonOf(cause) }, { cause });
   }
 }
 
