@@ -146,6 +146,29 @@ describe('real senders', () => {
     client.close();
     expect(intake.taken).toHaveLength(2);
   });
+
+  it('satisfies the client of node-hl7-client, one message at a time', async () => {
+    const { Client, Message } = await import('node-hl7-client');
+    const { port, intake } = await startSource();
+    const answers: string[] = [];
+    let heard: () => void = () => undefined;
+    const client = new Client({ host: '127.0.0.1', version: '2.5' });
+    const connection = client.createConnection({ port, version: '2.5' }, async (response) => {
+      const ack = response.getMessage();
+      answers.push(`${String(ack.get('MSA.1'))} ${String(ack.get('MSA.2'))}`);
+      heard();
+    });
+    // It opens a second connection for a message sent before the first stands.
+    await new Promise((resolve) => connection.once('connect', resolve));
+    for (const controlId of ['M1', 'M2']) {
+      const answered = new Promise<void>((resolve) => (heard = resolve));
+      await connection.sendMessage(new Message({ text: message({ controlId }) }));
+      await answered;
+    }
+    await connection.close();
+    expect(answers).toEqual(['AA M1', 'AA M2']);
+    expect(intake.taken).toHaveLength(2);
+  });
 });
 
 type MedplumMessage = Parameters<Hl7Client['sendAndWait']>[0];
