@@ -7,6 +7,12 @@ import { randomBytes } from 'node:crypto';
 export const partialSuffix = '.part';
 
 /**
+ * A large file goes to the disk while it is written. Two gigabytes of dirty pages at its end would hold up every other
+ * sync of the file system for as long, and with it the acknowledgement of a lab result.
+ */
+const syncEveryBytes = 16 * 1024 * 1024;
+
+/**
  * A file that exists whole or not at all: written beside its place, `fdatasync`, `rename`, `fsync` of the folder.
  * Writes go through the thread pool, so a slow disk does not hold up the event loop.
  */
@@ -15,6 +21,8 @@ export class DurableFile {
   readonly #partial: string;
   readonly #path: string;
   #bytes = 0;
+  #syncedBytes = 0;
+  #syncing: Promise<void> = Promise.resolve();
 
   private constructor(handle: FileHandle, partial: string, path: string) {
     this.#handle = handle;
@@ -39,10 +47,21 @@ export class DurableFile {
       offset += bytesWritten;
     }
     this.#bytes += chunk.length;
+    if (this.#bytes - this.#syncedBytes >= syncEveryBytes) await this.#syncAhead();
+  }
+
+  /** Sends what was written on its way to the disk; waits only for the time before, so that two such pieces wait at most. */
+  async #syncAhead(): Promise<void> {
+    this.#syncedBytes = this.#bytes;
+    await this.#syncing;
+    this.#syncing = this.#handle.datasync();
+    // Whoever writes, commits or abandons next is told; until then nobody listens.
+    this.#syncing.catch(ignoreUntilAwaited);
   }
 
   /** After it resolves the file survives a power cut. */
   async commit(): Promise<void> {
+    await this.#syncing;
     await this.#handle.datasync();
     await this.#handle.close();
     await rename(this.#partial, this.#path);
@@ -54,6 +73,10 @@ export class DurableFile {
     await this.#handle.close().catch(ignoreClosed);
     await rm(this.#partial, { force: true });
   }
+}
+
+function ignoreUntilAwaited(): void {
+  // See #syncAhead: the same promise is awaited later, and then throws.
 }
 
 function ignoreClosed(error: unknown): void {

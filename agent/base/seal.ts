@@ -61,7 +61,7 @@ export function openBytes(from: SealKey, sealed: Uint8Array, domain: number = do
   return frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames);
 }
 
-/** Seals a stream: feed it chunks of any size, write out what it returns. Holds at most one frame. */
+/** Seals a stream: feed it chunks of any size, write out what it returns, in order. Holds at most one frame. */
 export class FrameSealer {
   readonly #to: SealKey;
   readonly #pending = Buffer.allocUnsafe(frameBytes);
@@ -76,7 +76,7 @@ export class FrameSealer {
   push(chunk: Uint8Array): Buffer[] {
     const out: Buffer[] = [];
     for (let offset = 0; offset < chunk.length; ) {
-      if (this.#filled === frameBytes) out.push(this.#emit(false));
+      if (this.#filled === frameBytes) out.push(...this.#emit(false));
       const take = Math.min(frameBytes - this.#filled, chunk.length - offset);
       this.#pending.set(chunk.subarray(offset, offset + take), this.#filled);
       this.#filled += take;
@@ -85,14 +85,16 @@ export class FrameSealer {
     return out;
   }
 
-  end(): Buffer {
+  end(): Buffer[] {
     return this.#emit(true);
   }
 
-  #emit(isLast: boolean): Buffer {
-    const frame = sealFrame(this.#to, this.#pending.subarray(0, this.#filled), domains.payload, this.#index++, isLast);
+  /** Body and tag apart: joining them would copy every byte of an image once more. */
+  #emit(isLast: boolean): Buffer[] {
+    const plain = this.#pending.subarray(0, this.#filled);
+    const { body, tag } = sealParts(this.#to, plain, domains.payload, this.#index++, isLast);
     this.#filled = 0;
-    return frame;
+    return [body, tag];
   }
 }
 
@@ -139,11 +141,16 @@ function nonceOf(domain: number, index: number, isLast: boolean): Buffer {
 }
 
 function sealFrame(to: SealKey, plain: Uint8Array, domain: number, index: number, isLast: boolean): Buffer {
+  const { body, tag } = sealParts(to, plain, domain, index, isLast);
+  return Buffer.concat([body, tag]);
+}
+
+function sealParts(to: SealKey, plain: Uint8Array, domain: number, index: number, isLast: boolean) {
   const gcm = createCipheriv(cipher, to.key, nonceOf(domain, index, isLast));
   gcm.setAAD(to.sealId);
   const body = gcm.update(plain);
   gcm.final();
-  return Buffer.concat([body, gcm.getAuthTag()]);
+  return { body, tag: gcm.getAuthTag() };
 }
 
 function openFrame(from: SealKey, frame: Uint8Array, domain: number, index: number, isLast: boolean): Buffer {

@@ -81,7 +81,7 @@ export class Spool {
         hash.update(chunk);
         for (const frame of sealer.push(chunk)) await onDisk(file.write(frame));
       }
-      await onDisk(file.write(sealer.end()));
+      for (const last of sealer.end()) await onDisk(file.write(last));
       await onDisk(file.commit());
     } catch (error) {
       await file.abandon();

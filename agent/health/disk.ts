@@ -3,7 +3,7 @@
  * notices the error is stuck with it. Two things prevent that: intake stops while there still is room, and a
  * **reserve** file of real blocks is given back in an emergency, so that deleting works again.
  */
-import { randomBytes } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DurableFile, freeSpace } from '../base/files.ts';
@@ -145,9 +145,12 @@ export class DiskGuard {
   /** Random bytes, written: a hole, or zeros on a file system that compresses, would keep no block free. */
   async #buildReserve(): Promise<void> {
     const file = await DurableFile.create(this.#reserve);
+    // One block filled anew: 64 of them would stay in memory until somebody collects the garbage.
+    const block = Buffer.allocUnsafe(MiB);
     try {
       while (file.bytes < this.#limits.reserveBytes) {
-        await file.write(randomBytes(Math.min(MiB, this.#limits.reserveBytes - file.bytes)));
+        const bytes = Math.min(MiB, this.#limits.reserveBytes - file.bytes);
+        await file.write(randomFillSync(block).subarray(0, bytes));
       }
       await file.commit();
       this.#status = { ...this.#status, hasReserve: true };

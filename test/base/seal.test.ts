@@ -41,7 +41,7 @@ async function* stream(chunks: readonly Buffer[]): AsyncGenerator<Buffer> {
 function sealInPieces(key: SealKey, chunks: readonly Buffer[]): Buffer {
   const sealer = new FrameSealer(key);
   const frames = chunks.flatMap((chunk) => sealer.push(chunk));
-  return Buffer.concat([...frames, sealer.end()]);
+  return Buffer.concat([...frames, ...sealer.end()]);
 }
 
 async function openWhole(key: SealKey, sealed: Buffer, cuts: readonly number[] = []): Promise<Buffer> {
