@@ -140,7 +140,8 @@ describe('a sealed payload', () => {
     const sealer = new FrameSealer(newSealKey());
     let out = 0;
     for (let chunk = 1; chunk <= 80; chunk++) {
-      out += sealer.push(Buffer.alloc(64 * 1024)).reduce((sum, frame) => sum + frame.length - 16, 0);
+      const bodies = sealer.push(Buffer.alloc(64 * 1024)).filter((_, index) => index % 2 === 0);
+      out += bodies.reduce((sum, body) => sum + body.length, 0);
       expect(chunk * 64 * 1024 - out).toBeLessThanOrEqual(frameBytes);
     }
   });
