@@ -61,6 +61,7 @@ export class Records {
   readonly #revive: Statement;
   readonly #byRid: Statement<[Buffer], RecordHead>;
   readonly #byNative: Statement<[number, Buffer, Buffer | null, Buffer | null], RecordHead>;
+  readonly #lastRow: Statement<[], { id: RecordRow | null }>;
   readonly #head: Statement<[RecordRow], RecordHead>;
   readonly #sealed: Statement<[RecordRow], SealedRow>;
   readonly #destroy: Statement<[RecordRow], unknown>;
@@ -89,6 +90,7 @@ export class Records {
       `SELECT ${headColumns} FROM record WHERE source = ? AND native = ? AND (? IS NULL OR version = ?)
        ORDER BY id DESC LIMIT 1`,
     );
+    this.#lastRow = db.prepare('SELECT max(id) AS id FROM record');
     this.#head = db.prepare(`SELECT ${headColumns} FROM record WHERE id = ?`);
     this.#sealed = db.prepare('SELECT seal_id, wrapped_key, facts, payload, spool FROM record WHERE id = ?');
     this.#destroy = db.prepare(
@@ -163,6 +165,11 @@ export class Records {
 
   head(id: RecordRow): RecordHead | undefined {
     return this.#head.get(id);
+  }
+
+  /** Row of the newest record; 0 when there is none. */
+  lastRow(): RecordRow {
+    return this.#lastRow.get()?.id ?? 0;
   }
 
   /** Every record of one subject, as its own or as the other half of a merge. */

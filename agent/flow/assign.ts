@@ -5,6 +5,14 @@ import { hasRoom } from '../parcel/limits.ts';
 import type { DeliveryPair } from '../buffer/deliveries.ts';
 import type { ProducerRow, Store } from './store.ts';
 
+export interface AssignOptions {
+  readonly lane: Lane;
+  /** The highest sequence the producer has seen, which is more than ours only after a restore. */
+  readonly sequenceFloor?: number;
+  /** Newest record to take: a run that took what came meanwhile would never end at a busy hospital. */
+  readonly upTo?: number;
+}
+
 /**
  * Binds the oldest ready deliveries of one lane to a new parcel, as many as fit. Returns its row number, or undefined
  * when nothing is ready. One at a time for a producer, so that sequence numbers have no holes: while one was bound and
@@ -17,12 +25,12 @@ import type { ProducerRow, Store } from './store.ts';
 export function assign(
   store: Store,
   producer: ProducerRow,
-  { lane, sequenceFloor = 0 }: { lane: Lane; sequenceFloor?: number },
+  { lane, sequenceFloor = 0, upTo = Number.POSITIVE_INFINITY }: AssignOptions,
 ): number | undefined {
   const { db, deliveries, gate, parcels, time } = store;
   const begun = parcels.inState('packing', producer.id)[0];
   if (begun) return begun.sha256 === null ? begun.id : undefined;
-  const chosen = choose(store, producer, lane);
+  const chosen = choose(store, producer, lane, upTo);
   if (chosen.pairs.length === 0) return undefined;
   const parcelId = db
     .transaction(() => {
@@ -49,11 +57,16 @@ export function assign(
   return parcelId;
 }
 
-function choose(store: Store, producer: ProducerRow, lane: Lane): { pairs: DeliveryPair[]; bytes: number } {
+function choose(
+  store: Store,
+  producer: ProducerRow,
+  lane: Lane,
+  upTo: number,
+): { pairs: DeliveryPair[]; bytes: number } {
   const pairs: DeliveryPair[] = [];
   let bytes = 0;
   for (const next of store.deliveries.ready(producer.id, lane)) {
-    if (!hasRoom({ records: pairs.length, bytes }, next)) break;
+    if (next.record > upTo || !hasRoom({ records: pairs.length, bytes }, next)) break;
     pairs.push({ record: next.record, producer: producer.id });
     bytes += next.bytes;
   }

@@ -61,6 +61,8 @@ export class Shipping {
   #last: Promise<void> = Promise.resolve();
   /** The highest parcel sequence the producer has seen: more than ours only after a restore. */
   #sequenceFloor = 0;
+  /** The newest record when this run began: what comes meanwhile is the next run's, or no run would ever end. */
+  #upTo = 0;
   #active: { readonly pid: string; readonly abort: AbortController; readonly ended: Promise<void> } | undefined;
 
   constructor(store: Store, producer: ProducerRow, options: ShippingOptions) {
@@ -104,6 +106,7 @@ export class Shipping {
 
   async #run(signal: AbortSignal, progress: Progress): Promise<ShipTally> {
     const tally = newTally();
+    this.#upTo = this.#store.records.lastRow();
     await this.greet();
     await this.#settleAll(tally);
     while (!signal.aborted && tally.pausedBy === undefined) {
@@ -252,7 +255,8 @@ export class Shipping {
     const { parcels, report } = this.#store;
     for (;;) {
       const waiting = parcels.inState('packing', this.#producer.id).find(({ sha256 }) => sha256 !== null);
-      const parcelId = waiting?.id ?? assign(this.#store, this.#producer, { lane, sequenceFloor: this.#sequenceFloor });
+      const limits = { lane, sequenceFloor: this.#sequenceFloor, upTo: this.#upTo };
+      const parcelId = waiting?.id ?? assign(this.#store, this.#producer, limits);
       const pid = parcelId === undefined ? undefined : parcels.get(parcelId)?.pid;
       if (parcelId === undefined || pid === undefined || signal.aborted) return undefined;
       const isPacked = waiting !== undefined || (await this.#pack(parcelId, pid, signal));

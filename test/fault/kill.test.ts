@@ -4,7 +4,6 @@
  *
  * `KAKEHASHI_KILLS` says how often (default 100), `KAKEHASHI_SEED` repeats a run as far as processes can be repeated.
  */
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { deliveryStates } from '../../agent/buffer/deliveries.ts';
@@ -14,6 +13,7 @@ import { Hospital, type OpenedRecord } from '../peers/hospital/hospital.ts';
 import { type Hl7Message, hl7, person } from '../peers/hospital/messages.ts';
 import { StubbornSender } from '../peers/hospital/stubborn-sender.ts';
 import { seeded } from '../peers/producer/proxies.ts';
+import { restart } from './restart.ts';
 
 const kills = Number(process.env['KAKEHASHI_KILLS'] ?? 100);
 const seed = Number(process.env['KAKEHASHI_SEED'] ?? systemClock.now() % 1_000_000);
@@ -24,8 +24,6 @@ const senders = 4;
 const spooledEvery = 15;
 /** From ready to the kill, at most: long enough to greet the producer, pack and upload. */
 const livesMsMax = 450;
-/** A start takes about this long; one life in five ends within it. */
-const startsMsMax = 350;
 /** What one kill costs on two busy cores, several times over. */
 const timeoutMs = 60_000 + kills * 5_000;
 
@@ -88,27 +86,6 @@ describe(`${kills} kills (KAKEHASHI_SEED=${seed})`, () => {
     expect(await hospital.agent.stop()).toBe(0);
   });
 });
-
-/** Starts the agent on the same state; now and then it is killed before it is ready. Returns how many starts it took. */
-async function restart(hospital: Hospital, random: () => number): Promise<number> {
-  for (let starts = 1; ; starts++) {
-    // Five crashes in ten minutes are safe mode, in which there would be nothing to test.
-    await rm(join(hospital.state, 'crash.json'), { force: true });
-    const abort = new AbortController();
-    if (starts === 1 && random() < 0.2) void killLater(abort, random() * startsMsMax);
-    try {
-      await hospital.startAgent({ signal: abort.signal });
-      if (!abort.signal.aborted) return starts;
-    } catch (error) {
-      if (!abort.signal.aborted) throw error;
-    }
-  }
-}
-
-async function killLater(abort: AbortController, delayMs: number): Promise<void> {
-  await systemClock.sleep(delayMs);
-  abort.abort();
-}
 
 /** Senders that do not give up, and somebody who orders to ship all the time. */
 class Load {

@@ -51,6 +51,14 @@ describe('assign', () => {
     expect(assign(flow.store, flow.producer(), { lane: 'text' })).toBeUndefined();
   });
 
+  it('leaves what came after the run began to the next run', async () => {
+    await offerThree();
+    const upTo = flow.store.records.lastRow();
+    await flow.offer(record({ key: 'HIS|late' }));
+    const id = assign(flow.store, flow.producer(), { lane: 'text', upTo }) ?? 0;
+    expect(flow.store.deliveries.ofParcel(id)).toHaveLength(3);
+  });
+
   it('takes one lane, one producer, oldest first', async () => {
     await offerThree();
     await flow.offer(record({ key: 'CT|1', lane: 'image', category: 'image' }));

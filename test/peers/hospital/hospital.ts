@@ -196,9 +196,9 @@ export class Hospital {
     await this.startAgent();
   }
 
-  /** A notice and a filing for lab results and demographics, and these patients notified long ago. */
-  async enrol(patients: readonly string[]): Promise<void> {
-    const items = { basis: 'article-57', categories: ['demographics', 'lab-result'], from: daysAgo(400) };
+  /** A notice and a filing for these categories, and these patients notified long ago. */
+  async enrol(patients: readonly string[], categories = ['demographics', 'lab-result']): Promise<void> {
+    const items = { basis: 'article-57', categories, from: daysAgo(400) };
     await this.ask('register.notice', { version: '2025-01', ...items });
     await this.ask('register.filing', { producer: producerName, ...items });
     await this.register(patients.map((id) => `${id},article-57,2025-01,${daysAgo(90)},`));
