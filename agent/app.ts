@@ -8,6 +8,7 @@ import { systemClock } from './base/clock.ts';
 import { ControlServer, controlPath } from './base/control.ts';
 import { createLog, type Log } from './base/log.ts';
 import { acquireLock, type StateLock } from './base/lock.ts';
+import { feedWatchdog } from './base/notify.ts';
 import type { Settings } from './base/settings.ts';
 import { version } from './base/version.ts';
 import type { Config, ProducerConfig } from './config/schema.ts';
@@ -80,6 +81,7 @@ export class App implements AppContext {
   #control: ControlServer | undefined;
   #metrics: MetricsServer | undefined;
   #isOverBuffer = false;
+  #fedAt = Number.NEGATIVE_INFINITY;
   /** Hash of a configuration that was refused while this one runs. */
   refusedConfig: string | undefined;
 
@@ -125,6 +127,7 @@ export class App implements AppContext {
         () => this.time.save(),
         () => this.cadence.save(),
         () => this.#log.sweep(),
+        () => this.#feedWatchdog(),
       ],
     });
     this.scheduler = new Scheduler({
@@ -369,6 +372,14 @@ export class App implements AppContext {
     }
   }
 
+  /** Once a minute is often enough for the five minutes of the unit. */
+  async #feedWatchdog(): Promise<void> {
+    const now = this.clock.monotonic();
+    if (now - this.#fedAt < watchdogEveryMs) return;
+    this.#fedAt = now;
+    await feedWatchdog(process.env);
+  }
+
   /** `limits.bufferBytes`: what waits here, by the counters. */
   #lookAtBuffer(): void {
     const { bufferBytes } = this.config.limits;
@@ -400,6 +411,8 @@ export class App implements AppContext {
     });
   }
 }
+
+const watchdogEveryMs = 60_000;
 
 /** States of which the payload is still here. */
 const waitingStates: ReadonlySet<string> = new Set(['held', 'ready', 'packed', 'stored']);

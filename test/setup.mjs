@@ -35,6 +35,7 @@ const peers = {
   promtool: 'prometheus',
   storescu: 'dcmtk',
   Orthanc: 'orthanc',
+  'systemd-analyze': 'systemd',
 };
 
 /** What the pinned Node needs besides glibc; slim Debian images lack it. */

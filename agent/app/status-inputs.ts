@@ -20,7 +20,7 @@ export function statusInputs(app: AppContext, events: ReadonlyMap<EventName, num
     version,
     startedAt: app.startedAt,
     isSafeMode: app.crash.isSafeMode(),
-    isPaused: [...config.sources, ...config.producers].every(({ name }) => app.pauses.has(name)),
+    isPaused: isAllPaused(app),
     sources: config.sources.map((source) => sourceInput(app, source, tally)),
     producers: config.producers.map((producer) => producerInput(app, producer.name, tally)),
     deliveries: Object.fromEntries(
@@ -40,6 +40,12 @@ export function statusInputs(app: AppContext, events: ReadonlyMap<EventName, num
     ...(lastBackup !== undefined && { lastBackupAt: Number(lastBackup) }),
     events,
   };
+}
+
+/** Of an installation that has neither source nor producer yet, nothing is paused. */
+function isAllPaused({ config, pauses }: AppContext): boolean {
+  const parts = [...config.sources, ...config.producers];
+  return parts.length > 0 && parts.every(({ name }) => pauses.has(name));
 }
 
 function sourceInput(

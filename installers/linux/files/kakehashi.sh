@@ -1,0 +1,20 @@
+#!/bin/sh
+# Starts Kakehashi with the runtime that came with it. The folder may lie anywhere; /usr/bin holds a link to this file.
+set -eu
+self=$(readlink -f -- "$0")
+prefix=${self%/bin/*}
+
+# The runtime needs libatomic, which minimal systems lack; nothing else lies in this folder.
+LD_LIBRARY_PATH="$prefix/runtime"
+# The service is given the site key by systemd. Who calls a command by hand finds it under the same name.
+CREDENTIALS_DIRECTORY=${CREDENTIALS_DIRECTORY:-/etc/kakehashi}
+export LD_LIBRARY_PATH CREDENTIALS_DIRECTORY
+# What a login shell sets for another Node must not change this one.
+unset NODE_OPTIONS NODE_PATH
+
+set -- "$prefix/runtime/node" "$prefix/agent/main.ts" "$@"
+# A file that root made in the state folder would be closed to the service.
+if [ "$(id -u)" = 0 ] && id -u kakehashi >/dev/null 2>&1; then
+  exec setpriv --reuid=kakehashi --regid=kakehashi --init-groups -- "$@"
+fi
+exec "$@"
