@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=2
 /** argv to the command line, its answer to the exit code; nothing else. */
 import { runCli } from './cli/index.ts';
 

@@ -4,12 +4,18 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { systemClock } from '../../../agent/base/clock.ts';
 import { root } from '../../source-files.ts';
 
 export const mains = { agent: join(root, 'agent', 'main.ts'), producer: join(root, 'producer', 'main.ts') } as const;
+
+/** What the installed launcher gives Node, read from it: the product is tested as it is installed. */
+const launcher = readFileSync(join(root, 'installers', 'linux', 'files', 'kakehashi.sh'), 'utf8');
+const nodeFlags = [...launcher.matchAll(/\/node" (--\S+) /g)].map(([, flag = '']) => flag);
+if (nodeFlags.length === 0) throw new Error('the launcher gives Node no flag: this line has lost it');
 
 /** SIGTERM drains and stops within this. */
 const stopMsMax = 10_000;
@@ -53,7 +59,7 @@ export class ProductProcess {
    * @throws when it ends before, with what it complained of
    */
   static async start(program: keyof typeof mains, argv: readonly string[], options: SpawnOptions = {}) {
-    const [command = '', ...args] = [...(options.under ?? []), process.execPath, mains[program], ...argv];
+    const [command = '', ...args] = [...(options.under ?? []), process.execPath, ...nodeFlags, mains[program], ...argv];
     const child = spawn(command, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...options.env },
