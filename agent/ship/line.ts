@@ -35,6 +35,7 @@ export class Line {
   readonly #dialer: Dialer;
   readonly #options: DialerOptions;
   readonly #base: URL;
+  readonly #cutting = new AbortController();
 
   constructor(base: URL, options: DialerOptions) {
     this.#base = base;
@@ -60,7 +61,8 @@ export class Line {
     const expired = new AbortController();
     void this.#expire(ask.timeoutMs, done.signal, expired);
     try {
-      return await this.#exchange(ask, expired.signal);
+      // Whatever the dial is waiting for: a cut ends the request at once, or a stopping agent would wait out its timeout.
+      return await this.#exchange(ask, AbortSignal.any([expired.signal, this.#cutting.signal]));
     } catch (cause) {
       if (cause instanceof ConnectorError) throw cause;
       const details = { peer: this.#base.host, reason: reasonOf(cause) };
@@ -76,6 +78,7 @@ export class Line {
    * Harmless twice.
    */
   async cut(): Promise<void> {
+    this.#cutting.abort();
     await this.#dialer.cut();
     await this.#client.destroy();
   }
