@@ -1,3 +1,4 @@
+import { dayJst } from '../../agent/base/clock.ts';
 import type { Clock } from '../../agent/model/ports.ts';
 
 /** Time that passes only when a test says so. */
@@ -6,8 +7,8 @@ export class ManualClock implements Clock {
   #monotonic = 0;
   readonly #sleepers = new Set<{ readonly dueAt: number; readonly wake: () => void }>();
 
-  constructor(now: number | string = '2026-11-23T22:30:00+09:00') {
-    this.#now = typeof now === 'number' ? now : Date.parse(now);
+  constructor(now = todayJst('22:30:00')) {
+    this.#now = now;
   }
 
   now(): number {
@@ -44,6 +45,11 @@ export class ManualClock implements Clock {
     for (const { wake } of due.toSorted((a, b) => a.dueAt - b.dueAt)) wake();
     await settled();
   }
+}
+
+/** Today, because certificates made for a test are valid from yesterday on. */
+export function todayJst(time: string): number {
+  return Date.parse(`${dayJst(Date.now())}T${time}+09:00`);
 }
 
 /** A turn of the event loop, sockets included. */

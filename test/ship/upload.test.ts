@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RateSchedule, Throttle } from '../../agent/ship/rate.ts';
 import type { UploadResult } from '../../agent/ship/upload.ts';
 import type { Act, Exchange, ScriptedProducer } from '../peers/producer/scripted.ts';
-import { ManualClock, settled } from './manual-clock.ts';
+import { ManualClock, settled, todayJst } from './manual-clock.ts';
 import { MiB, Rig } from './rig.ts';
 
 let rig: Rig;
@@ -406,17 +406,17 @@ describe('time', () => {
 
   it('at the end of the window the part is aborted, and the next window goes on from there', async () => {
     const producer = await rig.producer();
-    const clock = new ManualClock('2026-11-24T05:59:50+09:00');
+    const clock = new ManualClock(todayJst('05:59:50'));
     const rate = new Throttle(RateSchedule.parse('06:00 0, 22:00 1M'), clock);
     const parcel = await rig.parcel(20 * MiB);
     const link = rig.link(producer.url, { clock });
     const first = rig.upload(link, parcel, { rate });
-    while (clock.now() < Date.parse('2026-11-24T06:00:00+09:00')) await clock.advance(100);
+    while (clock.now() < todayJst('06:00:00')) await clock.advance(100);
     await clock.advance(2000);
     expect(await first).toMatchObject({ kind: 'paused', reason: 'window' });
     expect(producer.bodyBytes).toBeLessThanOrEqual(11 * MiB);
     expect(await rig.upload(link, parcel, { rate })).toMatchObject({ kind: 'paused', reason: 'window', sentBytes: 0 });
-    expect(rate.nextOpening()).toBe(Date.parse('2026-11-24T22:00:00+09:00'));
+    expect(rate.nextOpening()).toBe(todayJst('22:00:00'));
     rate.schedule = RateSchedule.parse('unlimited');
     expect((await rig.upload(link, parcel, { rate })).kind).toBe('complete');
     expect(producer.content(parcel.parcelId).equals(parcel.content)).toBe(true);
