@@ -353,7 +353,6 @@ export class App implements AppContext {
       faults,
       receiptKeys: opened.receiptKeys[index] ?? [],
       finish: (after) => this.finish(after),
-      isConfirmed: () => this.settings.get('confirm-shipping') === undefined,
       isPaused: () => this.pauses.has(config.name),
       status: () => this.status(),
       onNews: () => this.housekeeper.poke(),

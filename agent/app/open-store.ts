@@ -52,15 +52,23 @@ export interface OpenedStore {
   readonly settings: Settings;
 }
 
+interface OpenOptions {
+  readonly clock: Clock;
+  readonly report: Report;
+  /** Path of the database, where it is not the state's own: a restored one that has not taken effect. */
+  readonly database?: string;
+}
+
 /**
  * Opens the state of a configuration; the caller holds its lock.
  *
  * @throws ConnectorError KEY_UNREADABLE, SEAL_BROKEN, STATE_UNSAFE, STATE_NEWER, RECIPIENTS_INVALID, FILE_UNREADABLE
  */
-export function openStore(config: Config, { clock, report }: { clock: Clock; report: Report }): OpenedStore {
+export function openStore(config: Config, options: OpenOptions): OpenedStore {
+  const { clock, report, database = databasePath(config) } = options;
   const siteKey = readSiteKey(secretFile(config.keys.site, process.env));
   const recipients = new Map(config.producers.map((producer) => [producer.name, readRecipients(producer)]));
-  const db = openDatabase(databasePath(config), migrations);
+  const db = openDatabase(database, migrations);
   try {
     const keys = KeyRing.open(db, siteKey);
     const time = new TrustedClock({ db, clock, report });
@@ -93,6 +101,7 @@ function assemble(config: Config, { db, keys, time, settings, report, recipients
   return {
     db,
     keys,
+    settings,
     time,
     facility: config.facility.code,
     software,

@@ -22,8 +22,6 @@ export interface ProducerPartOptions {
   readonly faults: Faults;
   readonly receiptKeys: readonly PublicJwk[];
   readonly finish: (after: AfterCommit) => Promise<void>;
-  /** False after a restore, until somebody has said that the state is to be believed. */
-  readonly isConfirmed: () => boolean;
   readonly isPaused: () => boolean;
   readonly status: () => Status;
   /** The clock has become trusted, or what is held may have become ready. */
@@ -45,7 +43,7 @@ export class ProducerPart {
   readonly #link: ProducerLink;
 
   constructor(options: ProducerPartOptions) {
-    const { config, row, store, clock, report, time, receiptKeys, finish, isConfirmed, isPaused } = options;
+    const { config, row, store, clock, report, time, receiptKeys, finish, isPaused } = options;
     this.name = config.name;
     this.cron = config.schedule;
     this.#options = options;
@@ -57,7 +55,6 @@ export class ProducerPart {
       clock,
       confirmTime: (at, roundTripMs) => time.confirm(at, roundTripMs),
       finish,
-      isConfirmed,
       isPaused,
     });
   }

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { normalizePatientId } from '../base/patient-id.ts';
 import { writeDurable } from '../base/files.ts';
+import { believeIfFresh } from '../flow/epoch.ts';
 import { importRegister, type ImportResult } from '../flow/register.ts';
 import { parseRegisterFile, type RegisterFile } from '../gate/register-file.ts';
 import { ConnectorError, reasonOf } from '../model/errors.ts';
@@ -69,7 +70,7 @@ export class RegisterFolder {
       },
     });
     if (result.stops > 0) await this.#afterStops();
-    this.#believeIfFresh();
+    believeIfFresh(this.#app.store);
     const numbers = { notices: result.notices, stops: result.stops, rejected: result.rejected };
     tell({ name: 'register.imported', numbers });
     this.#app.housekeeper.poke();
@@ -82,13 +83,6 @@ export class RegisterFolder {
   async #afterStops(): Promise<void> {
     this.#app.settleSoon();
     await this.#app.copyJournal();
-  }
-
-  /** A register made after a restore knows of every stop the backup may have missed. */
-  #believeIfFresh(): void {
-    const { settings, store } = this.#app;
-    const restoredAt = settings.get('confirm-shipping');
-    if (restoredAt !== undefined && (store.gate.asOf() ?? 0) > Number(restoredAt)) settings.remove('confirm-shipping');
   }
 
   /** A patient id as the register and the command line write it. */

@@ -1,15 +1,24 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { databasePath, openStore } from '../app/open-store.ts';
+import { openStore } from '../app/open-store.ts';
 import { acquireLock } from '../base/lock.ts';
 import { systemClock } from '../base/clock.ts';
 import { writeDurable } from '../base/files.ts';
 import { secretFile } from '../base/secret.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
+import { beginEpoch } from '../flow/epoch.ts';
 import { recover } from '../flow/recover.ts';
-import { copyBackup, recoverSiteKey, removeRestored } from '../flow/restore.ts';
+import {
+  copyBackup,
+  recoverSiteKey,
+  refuseOccupied,
+  removeRestored,
+  restoredDatabase,
+  takeEffect,
+} from '../flow/restore.ts';
+import type { Store } from '../flow/store.ts';
 import { ConnectorError, reasonOf } from '../model/errors.ts';
 import { configOption, defineVerb, type VerbContext } from './verb.ts';
 
@@ -31,8 +40,7 @@ export const verb = defineVerb({
   positionals: { min: 0, max: 0 },
   run: async (values, _positionals, context) => {
     const config = loadConfig(values.config);
-    const existing = databasePath(config);
-    if (existsSync(existing)) throw new ConnectorError('ALREADY_EXISTS', { path: existing });
+    refuseOccupied(config.state);
     const lock = acquireLock(config.state);
     try {
       const result = await restore(
@@ -63,7 +71,7 @@ async function restore(
   try {
     await copyBackup(from, config.state, (done, total) => bar.update(done, total));
     if (recoveryKey !== undefined) await bringSiteKey(config, recoveryKey);
-    return await beginEpoch(config);
+    return await begin(config);
   } catch (error) {
     await removeRestored(config.state);
     throw error;
@@ -81,21 +89,21 @@ async function bringSiteKey(config: Config, recoveryKey: string): Promise<void> 
   await writeDurable(path, await recoverSiteKey(join(config.state, 'recovery.age'), identity));
 }
 
-async function beginEpoch(config: Config): Promise<{ epoch: number; stops: number }> {
-  const { store, settings } = openStore(config, { clock: systemClock, report: () => undefined });
+async function begin(config: Config): Promise<{ epoch: number; stops: number }> {
+  const epoch = await withStore(config, { database: join(config.state, restoredDatabase) }, beginEpoch);
+  await takeEffect(config.state);
+  const { stops } = await withStore(config, {}, recover);
+  return { epoch, stops };
+}
+
+async function withStore<T>(
+  config: Config,
+  options: { readonly database?: string },
+  work: (store: Store) => T | Promise<T>,
+): Promise<T> {
+  const { store } = openStore(config, { clock: systemClock, report: () => undefined, ...options });
   try {
-    const at = store.time.now();
-    // Seconds since 1970 and not the next number: of two machines restored from one backup, the later must win.
-    const epoch = Math.max(store.epoch + 1, Math.floor(at / 1000));
-    store.db
-      .transaction(() => {
-        settings.set('epoch', String(epoch));
-        settings.set('confirm-shipping', String(at));
-        store.ledger.append('restore', at, { epoch });
-      })
-      .immediate();
-    const { stops } = await recover(store);
-    return { epoch, stops };
+    return await work(store);
   } finally {
     store.db.close();
   }

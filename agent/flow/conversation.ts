@@ -1,15 +1,14 @@
 import { Encrypter } from 'age-encryption';
 import { isoJst } from '../base/clock.ts';
-import { peekJws, type PublicJwk, signJws } from '../base/jws.ts';
-import type { Parcel } from '../buffer/parcels.ts';
+import { type PublicJwk, signJws } from '../base/jws.ts';
 import type { OpenRetraction } from '../buffer/retractions.ts';
-import { ConnectorError } from '../model/errors.ts';
 import type { Clock } from '../model/ports.ts';
 import type { Instant } from '../model/record.ts';
-import { type Hello, jwsTypes, type Receipt, type ReceiptStatus, type Retraction } from '../model/wire.ts';
+import { type Hello, jwsTypes, type ReceiptStatus, type Retraction } from '../model/wire.ts';
 import type { ProducerLink } from '../ship/link.ts';
-import { digestOf, type ExpectedParcel, verifyReceipt, verifyRetractionReceipt } from '../ship/receipt.ts';
-import { settle, settleVoid } from './settle.ts';
+import { digestOf, verifyRetractionReceipt } from '../ship/receipt.ts';
+import { settleReceipts } from './receipts.ts';
+import { settleVoid } from './settle.ts';
 import type { AfterCommit, ProducerRow, Store } from './store.ts';
 
 const receiptPollMs = 250;
@@ -81,50 +80,9 @@ export class Conversation {
   }
 
   async #receipts(tally: AnswerTally): Promise<void> {
-    const { parcels } = this.#store;
-    for (;;) {
-      const after = parcels.lastReceipt(this.#producer.id)?.sequence ?? 0;
-      const jwsList = await this.#options.link.receipts(after);
-      if (jwsList.length === 0) return;
-      for (const jws of jwsList) await this.#receipt(jws, tally);
-    }
-  }
-
-  async #receipt(jws: string, tally: AnswerTally): Promise<void> {
-    const receipt = this.#verify(jws);
-    await this.#options.finish(settle(this.#store, this.#producer, { receipt, jws }));
-    const { parcelId: parcel, status } = receipt;
-    tally[status]++;
-    const code = status === 'rejected' ? { code: 'PARCEL_REJECTED' as const } : {};
-    this.#store.report({ name: `parcel.${status}`, producer: this.#producer.name, parcel, ...code });
-  }
-
-  #verify(jws: string) {
-    const { facility, parcels, report } = this.#store;
-    const { id, name } = this.#producer;
-    try {
-      return verifyReceipt({
-        jws,
-        keys: this.#options.receiptKeys,
-        expected: {
-          producer: name,
-          agent: facility,
-          parcel: (pid) => expected(parcels.byPid(pid), id) ?? this.#beforeRestore(jws),
-          lastReceipt: parcels.lastReceipt(id),
-        },
-      });
-    } catch (error) {
-      if (error instanceof ConnectorError) report({ name: 'receipt.refused', producer: name, code: error.code });
-      throw error;
-    }
-  }
-
-  /**
-   * After a restore the producer still tells of parcels this state never knew. They keep their place in the chain of
-   * receipts; what was in them is sent again, under the same record ids.
-   */
-  #beforeRestore(jws: string): ExpectedParcel | undefined {
-    return this.#store.epoch > 1 ? (peekJws(jws) as Receipt) : undefined;
+    const { finish, link, receiptKeys: keys } = this.#options;
+    const feed = { receipts: (after: number) => link.receipts(after), keys, finish };
+    await settleReceipts(this.#store, this.#producer, feed, (status) => void tally[status]++);
   }
 
   async #voids(tally: AnswerTally): Promise<void> {
@@ -193,9 +151,4 @@ export class Conversation {
       await this.#receipts(tally);
     }
   }
-}
-
-function expected(parcel: Parcel | undefined, producer: number) {
-  if (!parcel || parcel.producer !== producer || parcel.sha256 === null || parcel.bytes === null) return undefined;
-  return { parcelId: parcel.pid, sequence: parcel.sequence, sha256: parcel.sha256, bytes: parcel.bytes };
 }

@@ -67,17 +67,28 @@ function stopDelivery(
   producer: ProducerRow,
   enforcement: Enforcement,
 ): void {
+  const { delivered } = enforcement;
   if (hasNotLeft(delivery)) {
     endDelivery(store, delivery, enforcement);
-  } else if ((delivery.state === 'stored' || delivery.state === 'opened') && delivery.reason !== retracted) {
+    if (!mayHaveLeftBefore(store, record)) return;
+    store.deliveries.move(delivery, 'stopped', retracted);
+  } else {
+    if ((delivery.state !== 'stored' && delivery.state !== 'opened') || delivery.reason === retracted) return;
     store.deliveries.move(delivery, delivery.state, retracted);
-    const { delivered } = enforcement;
-    const entry = delivered.get(producer) ?? { recordIds: [], parcelIds: new Set<string>() };
-    entry.recordIds.push(record.rid.toString('hex'));
-    const pid = delivery.parcel === null ? undefined : store.parcels.get(delivery.parcel)?.pid;
-    if (pid) entry.parcelIds.add(pid);
-    delivered.set(producer, entry);
   }
+  const entry = delivered.get(producer) ?? { recordIds: [], parcelIds: new Set<string>() };
+  entry.recordIds.push(record.rid.toString('hex'));
+  const pid = delivery.parcel === null ? undefined : store.parcels.get(delivery.parcel)?.pid;
+  if (pid) entry.parcelIds.add(pid);
+  delivered.set(producer, entry);
+}
+
+/**
+ * A record that is older than this epoch may have been delivered by the machine that was lost, between the backup and
+ * its loss. To retract what a producer never had is harmless. An epoch is the second in which it began; the first is 1.
+ */
+function mayHaveLeftBefore({ epoch }: Store, { at }: RecordHead): boolean {
+  return at < epoch * 1000;
 }
 
 /**

@@ -7,13 +7,14 @@ import type { HoldReason, Verdict } from '../model/ports.ts';
 import { jwsTypes, type ParcelStatement } from '../model/wire.ts';
 import { merkleRoot } from '../ledger/ledger.ts';
 import { voidParcel } from './enforce.ts';
+import { pausedBy } from './epoch.ts';
 import { Docket } from './judge.ts';
 import { type AfterCommit, nothingAfter, type ProducerRow, type Store } from './store.ts';
 
 export type PublishResult =
   | { readonly kind: 'published' }
   /** Nobody's data may leave just now; the file waits as it is. */
-  | { readonly kind: 'paused'; readonly reason: HoldReason }
+  | { readonly kind: 'paused'; readonly reason: HoldReason | 'restored' }
   | { readonly kind: 'void'; readonly after: AfterCommit };
 
 /**
@@ -48,7 +49,7 @@ export function permit(store: Store, producer: ProducerRow, pid: string): 'go' |
     .transaction(() => {
       const parcel = store.parcels.byPid(pid);
       if (!parcel || (parcel.state !== 'sealed' && parcel.state !== 'uploading')) return 'void';
-      if (store.gate.paused()) return 'pause';
+      if (pausedBy(store)) return 'pause';
       const today = dayJst(store.time.now());
       if (parcel.registerVersion === store.gate.version() && parcel.judgedOn === today) return 'go';
       const judgement = judgeParcel(store, producer, parcel);
@@ -65,7 +66,7 @@ function leftOver(parcel: Parcel | undefined): AfterCommit {
 type Judgement = { readonly kind: 'go' } | Exclude<PublishResult, { kind: 'published' }>;
 
 function judgeParcel(store: Store, producer: ProducerRow, parcel: Parcel): Judgement {
-  const paused = store.gate.paused();
+  const paused = pausedBy(store);
   if (paused) return { kind: 'paused', reason: paused };
   const at = store.time.now();
   const docket = new Docket(store, producer);

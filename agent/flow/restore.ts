@@ -1,14 +1,18 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
-import { cp, readFile, rm } from 'node:fs/promises';
+import { cp, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Decrypter } from 'age-encryption';
-import { syncFolder } from '../base/files.ts';
+import { partialSuffix, syncFolder } from '../base/files.ts';
 import { ConnectorError, reasonOf } from '../model/errors.ts';
 import { backupCopied, backupDatabase, backupList } from './backup.ts';
 
+/** What a restored database is called until its epoch has begun: cut off before, nothing starts from it. */
+export const restoredDatabase = `${backupDatabase}${partialSuffix}`;
+
 /**
- * Compares every file of a backup with its list, then copies it into an empty state folder.
+ * Compares every file of a backup with its list, then copies it into an empty state folder, the database as
+ * `restoredDatabase`.
  *
  * @throws ConnectorError BACKUP_DAMAGED - a file is missing, altered or not listed; nothing was copied.
  */
@@ -24,11 +28,28 @@ export async function copyBackup(
     if (found !== digest && name !== 'stops.journal') throw damaged(name);
     progress(index + 1, listed.length);
   }
-  for (const name of [backupDatabase, ...backupCopied]) {
+  for (const name of backupCopied) {
     // The journal is taken as it is: the first stop may have been made after the backup.
     if (!existsSync(join(from, name))) continue;
     await cp(join(from, name), join(state, name), { recursive: true, errorOnExist: true, force: false });
   }
+  await cp(join(from, backupDatabase), join(state, restoredDatabase));
+  await syncFolder(state);
+}
+
+/**
+ * What is in the state folder may be worth more than the backup: a lost database leaves a journal of newer stops.
+ *
+ * @throws ConnectorError ALREADY_EXISTS
+ */
+export function refuseOccupied(state: string): void {
+  const taken = [backupDatabase, ...backupCopied].map((name) => join(state, name)).find((path) => existsSync(path));
+  if (taken !== undefined) throw new ConnectorError('ALREADY_EXISTS', { path: taken });
+}
+
+/** The restored copy becomes the state. Its epoch has begun, and its database is closed. */
+export async function takeEffect(state: string): Promise<void> {
+  await rename(join(state, restoredDatabase), join(state, backupDatabase));
   await syncFolder(state);
 }
 
@@ -81,7 +102,8 @@ export async function recoverSiteKey(recoveryFile: string, identity: string): Pr
 
 /** Takes a half-made restore away again, so that it can be tried anew. */
 export async function removeRestored(state: string): Promise<void> {
-  for (const name of [backupDatabase, `${backupDatabase}-wal`, `${backupDatabase}-shm`, ...backupCopied]) {
+  const databases = [backupDatabase, restoredDatabase].flatMap((name) => [name, `${name}-wal`, `${name}-shm`]);
+  for (const name of [...databases, ...backupCopied]) {
     await rm(join(state, name), { recursive: true, force: true });
   }
 }

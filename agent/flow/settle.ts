@@ -30,7 +30,9 @@ export function settle(store: Store, producer: ProducerRow, { receipt, jws }: Ve
       const digest = createHash('sha256').update(jws).digest('hex');
       store.parcels.addReceipt(producer.id, { sequence: receipt.receiptSequence, jws, digest, at });
       const parcel = store.parcels.byPid(receipt.parcelId);
-      if (parcel) apply(store, producer, parcel, { receipt, digest, at, after: done });
+      // One that a backup knew only before it was published is, after a restore, another parcel's past: what was in it
+      // is ready again, and sent under the same record ids.
+      if (parcel && parcel.statement !== null) apply(store, producer, parcel, { receipt, digest, at, after: done });
       store.reached('settle:written');
       return done;
     })
@@ -62,7 +64,6 @@ const hasEnded: ReadonlySet<ParcelState> = new Set(['opened', 'rejected']);
 function storeParcel(store: Store, producer: ProducerRow, parcel: Parcel, { digest, at, after }: Settlement): void {
   const { deliveries, ledger } = store;
   const stopped = deliveries.ofParcel(parcel.id).filter(({ state }) => state === 'stopped');
-  const tooLate = stopped.filter(({ reason }) => reason !== retracted);
   for (const delivery of deliveries.ofParcel(parcel.id)) {
     if (delivery.state === 'packed') deliveries.move(delivery, 'stored', delivery.reason);
   }
@@ -74,10 +75,14 @@ function storeParcel(store: Store, producer: ProducerRow, parcel: Parcel, { dige
     receipt: digest,
   });
   if (parcel.provision) ledger.addProvision(parcel.pid, head.seq, parcel.provision);
-  takeBack(store, producer, parcel, tooLate, at);
+  takeBack(store, producer, parcel, notYetRetracted(stopped), at);
   for (const delivery of stopped) deliveries.move(delivery, 'stored', retracted);
   after.files.push(parcel.pid);
   after.abort.push(parcel.pid);
+}
+
+function notYetRetracted(deliveries: readonly Delivery[]): Delivery[] {
+  return deliveries.filter(({ reason }) => reason !== retracted);
 }
 
 /** Whoever said no after the last byte had left: what arrived, or may have, is retracted, person by person. */
@@ -143,7 +148,7 @@ export function settleVoid(
       freePacked(store, parcel.id);
       store.ledger.append('void', at, { parcel: parcel.pid, reason: parcel.reason, sent: parcel.bytesSent });
       if (mayHaveArrived) {
-        takeBack(store, producer, parcel, stopped, at);
+        takeBack(store, producer, parcel, notYetRetracted(stopped), at);
         for (const delivery of stopped) store.deliveries.move(delivery, 'stopped', retracted);
       }
       after.files.push(parcel.pid);

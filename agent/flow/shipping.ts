@@ -6,6 +6,7 @@ import type { Throttle } from '../ship/rate.ts';
 import { upload } from '../ship/upload.ts';
 import { assign } from './assign.ts';
 import { type AnswerTally, Conversation, type ConversationOptions, noAnswers } from './conversation.ts';
+import { pausedBy } from './epoch.ts';
 import { pack, parcelPath } from './pack.ts';
 import { permit, publish } from './publish.ts';
 import type { ProducerRow, Store } from './store.ts';
@@ -17,8 +18,6 @@ const storedWaitMsMax = 60_000;
 
 export interface ShippingOptions extends ConversationOptions {
   readonly rate: Throttle;
-  /** False after a restore, until a person or a fresh register has said that the state is to be believed. */
-  readonly isConfirmed: () => boolean;
   readonly isPaused: () => boolean;
 }
 
@@ -109,10 +108,9 @@ export class Shipping {
 
   /** The parcel to send next: one already published, else a new one; undefined when there is nothing to send. */
   async #next(tally: ShipTally, signal: AbortSignal): Promise<Parcel | undefined> {
-    const { parcels, gate } = this.#store;
+    const { parcels } = this.#store;
     const { id } = this.#producer;
-    const { isConfirmed, isPaused } = this.#options;
-    const paused = gate.paused() ?? (isPaused() ? 'paused' : undefined) ?? (isConfirmed() ? undefined : 'restored');
+    const paused = pausedBy(this.#store) ?? (this.#options.isPaused() ? 'paused' : undefined);
     if (paused) {
       tally.pausedBy = paused;
       return undefined;

@@ -7,6 +7,7 @@ import type { SourceMemory } from '../buffer/source-memory.ts';
 import type { Spool } from '../buffer/spool.ts';
 import type { Db } from '../base/database.ts';
 import type { KeyRing } from '../base/keys.ts';
+import type { Settings } from '../base/settings.ts';
 import type { LawfulTime, RegisterGate } from '../gate/gate.ts';
 import type { Register } from '../gate/register.ts';
 import type { Subjects } from '../gate/subjects.ts';
@@ -29,10 +30,11 @@ export interface ProducerRow {
 export interface Store {
   readonly db: Db;
   readonly keys: KeyRing;
+  readonly settings: Settings;
   readonly time: LawfulTime;
   readonly facility: string;
   readonly software: string;
-  /** Grows at each restore; see restore. */
+  /** Grows at each restore; see epoch. */
   readonly epoch: number;
   readonly producers: readonly ProducerRow[];
   readonly holdMs: number;

@@ -1,12 +1,15 @@
-import { appendFileSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { backUp, copyJournal } from '../../agent/flow/backup.ts';
-import { copyBackup, recoverSiteKey } from '../../agent/flow/restore.ts';
+import { peekJws } from '../../agent/base/jws.ts';
+import { backupDatabase, backUp, copyJournal } from '../../agent/flow/backup.ts';
+import { believe, beginEpoch } from '../../agent/flow/epoch.ts';
+import { copyBackup, recoverSiteKey, refuseOccupied, restoredDatabase, takeEffect } from '../../agent/flow/restore.ts';
+import { settleVoid } from '../../agent/flow/settle.ts';
 import { recover } from '../../agent/flow/recover.ts';
 import { verifyBuffer } from '../../agent/flow/verify.ts';
-import { Flow, newFolder, record } from './harness.ts';
+import { breaches, Flow, newFolder, record } from './harness.ts';
 
 let flow: Flow;
 beforeEach(() => {
@@ -44,6 +47,10 @@ async function restored(folder: string): Promise<Flow> {
   const state = emptyFolder();
   await copyBackup(folder, state, quiet);
   cpSync(join(flow.folder, 'site.key'), join(state, 'site.key'));
+  const copy = new Flow({ folder: state, time: flow.time, database: restoredDatabase });
+  beginEpoch(copy.store);
+  copy.close();
+  await takeEffect(state);
   return new Flow({ folder: state, time: flow.time });
 }
 
@@ -67,9 +74,59 @@ describe('a backup', () => {
     await copyJournal(flow.folder, folder);
     const copy = await restored(folder);
     expect((await recover(copy.store)).stops).toBe(1);
+    believe(copy.store);
     const parcel = await copy.sealed();
     expect(parcel.records).toBe(1);
     copy.remove();
+  });
+
+  it('retracts for a stop made after it what may have been delivered after it', async () => {
+    const [offered] = await flow.offer(record({ patient: '1' }));
+    const { folder } = await backup();
+    await flow.delivered();
+    await flow.stop('1');
+    await copyJournal(flow.folder, folder);
+    flow.time.advanceDays(1);
+    const copy = await restored(folder);
+    await recover(copy.store);
+    const [open] = copy.store.retractions.open(copy.producer().id);
+    expect(copy.store.retractions.detail(open?.id ?? '').recordIds).toEqual([offered?.recordId]);
+    expect(breaches(copy.store)).toEqual([]);
+    copy.remove();
+  });
+
+  it('takes back what it had published, and packs it anew in an epoch that producers hear', async () => {
+    const [offered] = await flow.offer(record({ patient: '1' }));
+    const sealed = await flow.sealed();
+    const { folder } = await backup();
+    const copy = await restored(folder);
+    expect(copy.parcel(sealed.id)).toMatchObject({ state: 'voiding', bytesSent: sealed.bytes });
+    await copy.finish(settleVoid(copy.store, copy.producer(), sealed.id, { atomic: true }));
+    const parcel = await copy.packed();
+    expect(await copy.publish(parcel)).toBe('paused');
+    believe(copy.store);
+    expect(await copy.publish(parcel)).toBe('published');
+    expect(peekJws(String(copy.parcel(parcel).statement))).toMatchObject({ epoch: copy.store.epoch });
+    expect(copy.store.epoch).toBeGreaterThan(flow.store.epoch);
+    expect(copy.states(offered)).toEqual({ ldi: 'packed' });
+    expect(breaches(copy.store)).toEqual([]);
+    copy.remove();
+  });
+
+  it('has no database to start from while its epoch has not begun', async () => {
+    const { folder } = await backup();
+    const state = emptyFolder();
+    await copyBackup(folder, state, quiet);
+    expect(readdirSync(state)).not.toContain(backupDatabase);
+    await takeEffect(state);
+    expect(readdirSync(state)).toContain(backupDatabase);
+  });
+
+  it('goes nowhere where something is: not even a journal is overwritten', () => {
+    const state = emptyFolder();
+    refuseOccupied(state);
+    writeFileSync(join(state, 'stops.journal'), 'newer stops');
+    expect(() => refuseOccupied(state)).toThrow(expect.objectContaining({ code: 'ALREADY_EXISTS' }));
   });
 
   it('is refused whole when one byte of it was altered', async () => {

@@ -2,9 +2,8 @@ import { open } from 'node:fs/promises';
 import { zstdDecompressSync } from 'node:zlib';
 import { z } from 'zod';
 import { isoJst } from '../../base/clock.ts';
-import { peekJws } from '../../base/jws.ts';
+import { witnessedHeads } from '../../flow/receipts.ts';
 import { ConnectorError, reasonOf } from '../../model/errors.ts';
-import type { LedgerHead, Receipt } from '../../model/wire.ts';
 import type { AppContext } from '../context.ts';
 import { defineCommand } from './command.ts';
 
@@ -14,7 +13,7 @@ const byteOrderMark = '\uFEFF';
 export const ledgerCommands = {
   /** Walks the chain and holds it against every head a producer has witnessed in a receipt. */
   'ledger.verify': defineCommand(z.strictObject({}), (app) => {
-    const witnessed = witnessedHeads(app);
+    const witnessed = witnessedHeads(app.store);
     const head = app.store.ledger.verify(witnessed);
     return { ok: true, entries: head.seq, head, witnessed: witnessed.length };
   }),
@@ -34,18 +33,6 @@ export const ledgerCommands = {
 };
 
 type Row = readonly (string | number | undefined)[];
-
-function witnessedHeads(app: AppContext): LedgerHead[] {
-  const { parcels, producers } = app.store;
-  return (
-    producers
-      .flatMap(({ id }) => parcels.receipts(id))
-      .map(({ jws }) => peekJws(jws) as Receipt)
-      // Receipts of parcels a restored state never knew speak of the entries that were lost with it.
-      .filter(({ parcelId }) => parcels.byPid(parcelId) !== undefined)
-      .map(({ ledgerHead }) => ledgerHead)
-  );
-}
 
 function* ledgerLines(app: AppContext): Generator<Row> {
   yield ['seq', 'at', 'kind', 'details'];

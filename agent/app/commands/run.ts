@@ -3,6 +3,7 @@ import { ConnectorError } from '../../model/errors.ts';
 import type { ControlCall } from '../../base/control.ts';
 import type { AppContext } from '../context.ts';
 import { pullJob, shipJob } from '../jobs.ts';
+import { believe } from '../../flow/epoch.ts';
 import { defineCommand } from './command.ts';
 
 const optionalName = z.strictObject({ name: z.string().optional() });
@@ -64,7 +65,7 @@ async function setPaused(app: AppContext, name: string | undefined, act: 'pause'
   else for (const part of chosen) await app.resume(part);
   // Resuming everything is also the word that a restored state is to be believed.
   if (act === 'resume' && name === undefined) {
-    app.settings.remove('confirm-shipping');
+    believe(app.store);
     await app.leaveSafeMode();
   }
   app.store.ledger.append(act, app.time.now(), { parts: chosen });
