@@ -1,15 +1,17 @@
 /** What may happen to the connector, each as one step of product and model side by side. */
-import { mkdirSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { addDays } from '../../agent/base/clock.ts';
+import type { Parcel } from '../../agent/buffer/parcels.ts';
 import { assign } from '../../agent/flow/assign.ts';
-import { parcelPath } from '../../agent/flow/pack.ts';
-import { permit, publish } from '../../agent/flow/publish.ts';
+import { believe, believeIfFresh } from '../../agent/flow/epoch.ts';
+import { permit } from '../../agent/flow/publish.ts';
 import { expire } from '../../agent/flow/refresh.ts';
 import { addFiling, notify } from '../../agent/flow/register.ts';
 import { settleVoid } from '../../agent/flow/settle.ts';
 import { crashPoints } from '../../agent/flow/store.ts';
+import type { ReceiptStatus } from '../../agent/model/wire.ts';
 import { type Flow, merge, nameOf, record, today } from '../flow/harness.ts';
+import type { FarEnd } from './far-end.ts';
 import { basisOf, type Item, type Model, type ParcelModel, type Producer, producers, type StopBasis } from './model.ts';
 import { compare, expectSame, type System } from './system.ts';
 
@@ -17,7 +19,7 @@ interface Acts<T> {
   readonly words: string;
   /** What it is about in this history, or undefined when it cannot happen now. */
   readonly about: (model: Model) => T | undefined;
-  readonly product: (flow: Flow, about: T) => unknown;
+  readonly product: (flow: Flow, about: T, system: System) => unknown;
   /** Returns what the product must have returned. */
   readonly model: (model: Model, about: T) => unknown;
 }
@@ -37,7 +39,7 @@ class Step<T> implements fc.AsyncCommand<Model, System> {
     const { words, about, product, model: expected } = this.#acts;
     const subject = about(model) as T;
     try {
-      const found = await product(system.flow, subject);
+      const found = await product(system.flow, subject, system);
       expectSame(words, found, expected(model, subject));
     } catch (error) {
       if (!system.hasCrashed) throw error;
@@ -114,7 +116,7 @@ const pass = fc.tuple(fc.constantFrom(1, 1, 3, 15, 33), fc.constantFrom(true, tr
       },
       model: (model) => {
         model.day += days;
-        if (isLookedAt) model.refreshedOn = model.day;
+        if (isLookedAt) model.looked();
       },
     }),
 );
@@ -207,41 +209,28 @@ const expireAll = fc.constant(
 const bindTo = (to: Producer, which: string) =>
   new Step({
     words: `assign ${which} to ${to}`,
-    about: (model): { mayBind: boolean; row?: number } => ({
+    about: (model): { mayBind: boolean; named?: { row: number; pid: string } } => ({
       mayBind: model.packing(to) === undefined && model.readyOf(to, which).length > 0,
     }),
-    product: (flow, about) => {
-      const row = assign(flow.store, flow.producer(to), { lane: which === 'image' ? 'image' : 'text' });
-      if (row !== undefined && about.mayBind) about.row = row;
+    product: (flow, about, { farEnds }) => {
+      const lane = which === 'image' ? 'image' : 'text';
+      const row = assign(flow.store, flow.producer(to), { lane, sequenceFloor: farEnds[to].sequence });
+      if (row !== undefined && about.mayBind) about.named = { row, pid: flow.parcel(row).pid };
       return about.mayBind ? row !== undefined : row === undefined || flow.parcel(row).sha256 === null;
     },
-    model: (model, { row }) => {
-      if (row !== undefined) model.assign(to, which, row);
+    model: (model, { named }) => {
+      if (named) model.assign(to, which, named);
       return true;
     },
   });
 
-/** Without encryption, which has tests of its own: a file, and its row. */
 const wrapFor = (to: Producer) =>
   new Step({
     words: `pack for ${to}`,
     about: (model) => without(model.packing(to), (parcel) => parcel.hasFile),
-    product: ({ store }, { row }) => {
-      mkdirSync(store.parcelsFolder, { recursive: true });
-      const { pid, lane: of } = parcelOf(store, row);
-      writeFileSync(parcelPath(store, { pid, lane: of }), 'sealed');
-      store.reached('pack:file-durable');
-      const provision = store.ledger.sealProvision(pid, Buffer.from('[]'));
-      store.parcels.packed(row, { bytes: 6, sha256: 'ab'.repeat(32), subjects: 1, provision });
-    },
+    product: (flow, { row }, system) => system.pack(flow, to, row),
     model: (_, parcel) => void (parcel.hasFile = true),
   });
-
-function parcelOf(store: Flow['store'], row: number) {
-  const parcel = store.parcels.get(row);
-  if (!parcel) throw new Error('no such parcel');
-  return parcel;
-}
 
 function without<T>(value: T | undefined, isUnfit: (value: T) => boolean): T | undefined {
   return value === undefined || isUnfit(value) ? undefined : value;
@@ -251,12 +240,13 @@ const publishTo = (to: Producer) =>
   new Step({
     words: `publish to ${to}`,
     about: (model) => without(model.packing(to), (parcel) => !parcel.hasFile),
-    product: async (flow, { row }) => {
-      const result = publish(flow.store, flow.producer(to), row);
-      if (result.kind === 'void') await flow.finish(result.after);
-      return result.kind;
+    product: (flow, { row }) => flow.publish(row, to),
+    model: (model, parcel) => {
+      const kind = model.publish(parcel);
+      const people = kind === 'published' ? model.contents(parcel).flatMap(({ record }) => record.people) : [];
+      if (people.some((who) => model.hasSaidNo(who, to))) throw new Error('somebody who has said no is published');
+      return kind;
     },
-    model: (model, parcel) => model.publish(parcel),
   });
 
 /** One of the parcels in some state, by a number that stays meaningful while a history shrinks. */
@@ -271,7 +261,7 @@ const ask = pick('sealed', 'voiding', 'stored', 'void').map(
     new Step({
       words: 'ask before a part',
       about,
-      product: (flow, { row, producer: to }) => permit(flow.store, flow.producer(to), parcelOf(flow.store, row).pid),
+      product: (flow, { row, producer: to }) => permit(flow.store, flow.producer(to), flow.parcel(row).pid),
       model: (model, parcel) => model.permit(parcel),
     }),
 );
@@ -281,42 +271,83 @@ const send = pick('sealed').map(
     new Step({
       words: 'the last byte leaves',
       about,
-      product: ({ store }, { row }) => {
-        store.parcels.move(row, 'uploading');
-        store.parcels.sending(row, 6);
+      product: (flow, { row, producer: to }, { farEnds }) => {
+        flow.store.parcels.move(row, 'uploading');
+        farEnds[to].announced(flow.parcel(row));
+        flow.store.parcels.sending(row, flow.parcel(row).bytes ?? 0);
       },
       model: (_, parcel) => void (parcel.hasLeftWhole = true),
     }),
 );
 
-const receive = pick('sealed', 'voiding').map(
-  (about) =>
-    new Step({
-      words: 'stored (too late for a DELETE)',
-      about,
-      product: (flow, { row }) => flow.answered(parcelOf(flow.store, row), 'stored'),
-      model: (model, parcel) => model.stored(parcel),
-    }),
+/** The producer signs something of a parcel, if it would, and the connector reads its next receipt. */
+const signed = (
+  status: ReceiptStatus,
+  { words, about }: { words: string; about: (model: Model) => ParcelModel | undefined },
+) =>
+  new Step({
+    words,
+    about,
+    product: async (flow, { row, producer: to }, system) => {
+      const farEnd = system.farEnds[to];
+      const parcel = flow.parcel(row);
+      if (mayFollow(farEnd, parcel, status)) farEnd.answer(parcel, status);
+      await system.settle(to);
+    },
+    model: (model, { producer: to }) => model.settleNext(to),
+  });
+
+/** `stored` comes first, and never after a DELETE was answered 204; `opened` or `rejected` comes once. */
+function mayFollow(farEnd: FarEnd, parcel: Parcel, status: ReceiptStatus): boolean {
+  const said = farEnd.statusOf(parcel.pid);
+  if (status !== 'stored') return said === 'stored';
+  if (said !== undefined || farEnd.isVoid(parcel.pid)) return false;
+  // What a restore takes back is sent no more: it had been announced before, or never will be.
+  if (parcel.state !== 'voiding') farEnd.announced(parcel);
+  return farEnd.hasHeardOf(parcel) || farEnd.wouldHear(parcel);
+}
+
+const receive = pick('sealed', 'voiding').map((about) =>
+  signed('stored', { words: 'stored (too late for a DELETE)', about }),
 );
 
-const answer = fc.tuple(pick('stored'), fc.constantFrom('opened', 'opened', 'rejected')).map(
-  ([about, status]) =>
-    new Step({
-      words: status,
-      about,
-      product: (flow, { row }) => flow.answered(parcelOf(flow.store, row), status),
-      model: (model, parcel) => model.answered(parcel, status),
-    }),
-);
+const answer = fc
+  .tuple(pick('stored'), fc.constantFrom<ReceiptStatus>('opened', 'opened', 'rejected'))
+  .map(([about, status]) => signed(status, { words: status, about }));
 
 const letGo = fc.tuple(pick('voiding'), fc.boolean()).map(
   ([about, atomic]) =>
     new Step({
       words: `DELETE answered 204${atomic ? '' : ', without a promise'}`,
-      about,
-      product: async (flow, { row, producer: to }) =>
-        flow.finish(settleVoid(flow.store, flow.producer(to), row, { atomic })),
+      // A run reads receipts first: whatever the producer has stored is known by then.
+      about: (model) => without(about(model), ({ producer: to }) => model.hasUnread(to)),
+      product: (flow, { row, pid, producer: to }, { farEnds }) => {
+        farEnds[to].deleted(pid);
+        return flow.finish(settleVoid(flow.store, flow.producer(to), row, { atomic }));
+      },
       model: (model, parcel) => model.voided(parcel, atomic),
+    }),
+);
+
+const readNext = (to: Producer) =>
+  new Step({
+    words: `read a receipt of ${to}`,
+    about: (model) => model.hasUnread(to) || undefined,
+    product: (_, __, system) => system.settle(to),
+    model: (model) => model.settleNext(to),
+  });
+
+const confirm = fc.constantFrom<'person' | 'register'>('person', 'register').map(
+  (by) =>
+    new Step({
+      words: `confirmed by a ${by}`,
+      about: always,
+      product: (flow) => {
+        if (by === 'person') return believe(flow.store);
+        flow.fresh();
+        return believeIfFresh(flow.store);
+      },
+      model: (model) => model.confirm(by),
     }),
 );
 
@@ -344,6 +375,8 @@ class Row implements fc.AsyncCommand<Model, System> {
 const bind = fc.tuple(producer, lane).map(([to, which]) => bindTo(to, which));
 const wrap = producer.map(wrapFor);
 const announce = producer.map(publishTo);
+/** What a run does first. */
+const readAll = producer.map((to) => new Row([readNext(to), readNext(to), readNext(to)]));
 const ship = fc.tuple(producer, lane).map(([to, which]) => new Row([bindTo(to, which), wrapFor(to), publishTo(to)]));
 const settleAll = fc.tuple(letGo, receive, answer).map((steps) => new Row(steps));
 
@@ -359,6 +392,55 @@ class Restart implements fc.AsyncCommand<Model, System> {
 
   toString(): string {
     return 'restart';
+  }
+}
+
+class Backup implements fc.AsyncCommand<Model, System> {
+  check(): boolean {
+    return true;
+  }
+
+  async run(model: Model, system: System): Promise<void> {
+    await system.backUp();
+    model.backUp();
+    compare(model, system);
+  }
+
+  toString(): string {
+    return 'backup';
+  }
+}
+
+/** The machine is lost, and an earlier copy of its state is put on another, with the journal of today. */
+class Restore implements fc.AsyncCommand<Model, System> {
+  readonly #n: number;
+
+  constructor(n: number) {
+    this.#n = n;
+  }
+
+  check({ backups }: Readonly<Model>): boolean {
+    return backups.length > 0;
+  }
+
+  async run(model: Model, system: System): Promise<void> {
+    const n = this.#n % model.backups.length;
+    // A machine is not replaced within a day.
+    system.flow.time.advanceDays(1);
+    model.day++;
+    try {
+      await system.restore(n);
+    } catch (error) {
+      // While a stop of the journal was made true; the next start goes on with it.
+      if (!system.hasCrashed) throw error;
+    }
+    model.restore(n);
+    if (system.hasCrashed) await system.restart(model);
+    compare(model, system);
+  }
+
+  toString(): string {
+    return `restore ${this.#n}`;
   }
 }
 
@@ -395,6 +477,10 @@ const weights = new Map<fc.Arbitrary<fc.AsyncCommand<Model, System>>, number>([
   [settleAll, 2],
   [arm, 2],
   [fc.constant(new Restart()), 1],
+  [fc.constant(new Backup()), 1],
+  [fc.nat(1).map((n) => new Restore(n)), 1],
+  [readAll, 1],
+  [confirm, 1],
 ]);
 
 export const commands = [...weights].flatMap(([command, weight]) => Array.from({ length: weight }, () => command));

@@ -29,15 +29,47 @@ export interface RecordModel {
   readonly key: string;
   readonly people: readonly string[];
   readonly item: Item;
+  /** The day it was first offered. */
+  readonly since: number;
   readonly deliveries: Map<Producer, DeliveryModel>;
 }
 
 export interface ParcelModel {
   readonly row: number;
+  readonly pid: string;
   readonly producer: Producer;
   state: ParcelState;
   hasFile: boolean;
+  isPublished: boolean;
   hasLeftWhole: boolean;
+}
+
+/** What a producer has said, and to which no restore of ours makes a difference. */
+export interface Answers {
+  readonly answers: readonly { readonly pid: string; readonly status: 'stored' | 'opened' | 'rejected' }[];
+}
+
+/** Everything a backup holds. */
+interface Remembered {
+  refreshedOn: number;
+  records: Map<string, RecordModel>;
+  parcels: ParcelModel[];
+  /** Producer and record, each at most once. */
+  retractions: string[];
+  notices: { patient: string; basis: string; items: readonly Item[]; day: number }[];
+  filings: { producer: Producer; items: readonly Item[]; from: number }[];
+  stops: Stop[];
+  family: Map<string, string>;
+  /** How many receipts are settled. */
+  settled: Record<Producer, number>;
+  /** The day of the last restore, if there was one, and whether nobody has confirmed it yet. */
+  restoredOn: number | undefined;
+  isUnconfirmed: boolean;
+}
+
+interface Stop {
+  readonly patient: string;
+  readonly basis: StopBasis;
 }
 
 const waitingDays = 31;
@@ -50,20 +82,48 @@ const needing: ReadonlySet<State> = new Set(['held', 'ready', 'packed', 'stored'
 export class Model {
   day = 0;
   isClockTrusted = true;
-  refreshedOn = 0;
-  readonly records = new Map<string, RecordModel>();
-  readonly parcels: ParcelModel[] = [];
-  /** Producer and record, each at most once. */
-  readonly retractions: string[] = [];
-  readonly #notices: { patient: string; basis: string; items: readonly Item[]; day: number }[] = [];
-  readonly #filings: { producer: Producer; items: readonly Item[]; from: number }[] = [];
-  #stops: { patient: string; basis: StopBasis }[] = [];
-  readonly #family = new Map<string, string>();
+  #state: Remembered = {
+    refreshedOn: 0,
+    records: new Map(),
+    parcels: [],
+    retractions: [],
+    notices: [],
+    filings: [],
+    stops: [],
+    family: new Map(),
+    settled: { ldi: 0, anon: 0 },
+    restoredOn: undefined,
+    isUnconfirmed: false,
+  };
+  /** Outside of what is backed up, like the producers: every stop, and every withdrawal of one. */
+  readonly #journal: (Stop & { readonly isStopped: boolean })[] = [];
+  readonly backups: Remembered[] = [];
+  readonly #farEnds: Readonly<Record<Producer, Answers>>;
+
+  constructor(farEnds: Readonly<Record<Producer, Answers>>) {
+    this.#farEnds = farEnds;
+  }
+
+  get records(): ReadonlyMap<string, RecordModel> {
+    return this.#state.records;
+  }
+
+  get parcels(): readonly ParcelModel[] {
+    return this.#state.parcels;
+  }
+
+  get retractions(): readonly string[] {
+    return this.#state.retractions;
+  }
+
+  looked(): void {
+    this.#state.refreshedOn = this.day;
+  }
 
   // Who is who
 
   rootOf(patient: string): string {
-    const parent = this.#family.get(patient);
+    const parent = this.#state.family.get(patient);
     return parent === undefined ? patient : this.rootOf(parent);
   }
 
@@ -73,32 +133,36 @@ export class Model {
 
   #unite(prior: string, surviving: string): void {
     if (this.#isKin(prior, surviving)) return;
-    this.#family.set(this.rootOf(prior), this.rootOf(surviving));
+    this.#state.family.set(this.rootOf(prior), this.rootOf(surviving));
     this.#enforce(surviving);
   }
 
   // The law
 
   paused(): boolean {
-    return !this.isClockTrusted || this.day - this.refreshedOn > freshDays;
+    return !this.isClockTrusted || this.day - this.#state.refreshedOn > freshDays;
+  }
+
+  #mayShip(): boolean {
+    return !this.paused() && !this.#state.isUnconfirmed;
   }
 
   isStopped(patient: string, producer: Producer): boolean {
     const covers = (basis: StopBasis) => basis === 'all' || basis === basisOf[producer];
-    return this.#stops.some((stop) => covers(stop.basis) && this.#isKin(stop.patient, patient));
+    return this.#state.stops.some((stop) => covers(stop.basis) && this.#isKin(stop.patient, patient));
   }
 
   #judgeOne(patient: string, item: Item, producer: Producer): Verdict {
     if (this.isStopped(patient, producer)) return 'refuse';
     if (this.paused()) return 'hold';
-    const isTold = this.#notices.some(
+    const isTold = this.#state.notices.some(
       ({ patient: who, basis, items, day }) =>
         basis === basisOf[producer] &&
         items.includes(item) &&
         day + waitingDays + 1 <= this.day &&
         this.#isKin(who, patient),
     );
-    const inForce = this.#filings
+    const inForce = this.#state.filings
       .filter(({ producer: whom, from }) => whom === producer && from <= this.day)
       .toSorted((a, b) => a.from - b.from)
       .at(-1);
@@ -114,27 +178,33 @@ export class Model {
   // The register
 
   file(producer: Producer, items: readonly Item[], from: number): void {
-    this.#filings.push({ producer, items, from });
-    this.refreshedOn = this.day;
+    this.#state.filings.push({ producer, items, from });
+    this.#state.refreshedOn = this.day;
   }
 
   tell(patient: string, basis: string, text: string, day: number): void {
     const items = textItems[text] ?? [];
-    this.#notices.push({ patient, basis, items, day });
-    this.refreshedOn = this.day;
+    this.#state.notices.push({ patient, basis, items, day });
+    this.#state.refreshedOn = this.day;
     for (const record of this.#recordsOf(patient)) this.#rejudge(record);
   }
 
   stop(patient: string, basis: StopBasis): void {
-    if (this.#stops.some((stop) => stop.patient === patient && stop.basis === basis)) return;
-    this.#stops.push({ patient, basis });
+    this.#journal.push({ patient, basis, isStopped: true });
+    if (this.#state.stops.some((stop) => stop.patient === patient && stop.basis === basis)) return;
+    this.#state.stops.push({ patient, basis });
     this.#enforce(patient);
   }
 
   withdraw(patient: string, basis: StopBasis): void {
-    this.#stops = this.#stops.filter(
-      (stop) => !(this.#isKin(stop.patient, patient) && (basis === 'all' || stop.basis === basis)),
-    );
+    const isEnding = (stop: Stop) => this.#isKin(stop.patient, patient) && (basis === 'all' || stop.basis === basis);
+    for (const ended of this.#state.stops.filter(isEnding)) this.#journal.push({ ...ended, isStopped: false });
+    this.#state.stops = this.#state.stops.filter((stop) => !isEnding(stop));
+  }
+
+  /** The last word of each, whatever was forgotten since. */
+  #lastWords(): (Stop & { readonly isStopped: boolean })[] {
+    return [...new Map(this.#journal.map((word) => [`${word.patient} ${word.basis}`, word])).values()];
   }
 
   #recordsOf(patient: string): RecordModel[] {
@@ -150,11 +220,13 @@ export class Model {
   }
 
   #stopDelivery(record: RecordModel, producer: Producer, delivery: DeliveryModel): void {
-    if (waiting.has(delivery.state)) {
+    const mayHaveLeft = record.since < (this.#state.restoredOn ?? 0);
+    if (waiting.has(delivery.state) || delivery.state === 'packed') {
+      const wasPacked = delivery.state === 'packed';
       delivery.state = 'stopped';
-    } else if (delivery.state === 'packed') {
-      delivery.state = 'stopped';
-      if (delivery.parcel) this.#takeBack(delivery.parcel);
+      if (wasPacked && delivery.parcel) this.#takeBack(delivery.parcel);
+      // It may have been delivered between the backup and the loss.
+      if (mayHaveLeft) this.#retract(record, producer, delivery);
     } else if (delivery.state === 'stored' || delivery.state === 'opened') {
       this.#retract(record, producer, delivery);
     }
@@ -163,7 +235,7 @@ export class Model {
   #retract(record: RecordModel, producer: Producer, delivery: DeliveryModel): void {
     if (delivery.isRetracted) return;
     delivery.isRetracted = true;
-    this.retractions.push(`${producer} ${record.key}`);
+    this.#state.retractions.push(`${producer} ${record.key}`);
   }
 
   // Accept
@@ -171,10 +243,10 @@ export class Model {
   accept(offered: Pick<RecordModel, 'key' | 'people' | 'item'>, merge?: { prior: string; surviving: string }): string {
     if (merge) this.#unite(merge.prior, merge.surviving);
     const existing = this.records.get(offered.key);
-    const record = existing ?? { ...offered, deliveries: new Map<Producer, DeliveryModel>() };
+    const record = existing ?? { ...offered, since: this.day, deliveries: new Map<Producer, DeliveryModel>() };
     const verdicts = producers.map((producer) => ({ producer, verdict: this.judge(record, producer) }));
     const open = verdicts.filter(({ verdict }) => verdict !== 'refuse');
-    this.records.set(offered.key, record);
+    this.#state.records.set(offered.key, record);
     if (open.length === 0) {
       if (!existing) for (const producer of producers) record.deliveries.set(producer, this.#delivery('refused'));
       return 'refused';
@@ -241,14 +313,15 @@ export class Model {
     );
   }
 
-  /** The row the product has given, or undefined when it made none. */
-  assign(producer: Producer, lane: string, row: number): void {
-    const parcel: ParcelModel = { row, producer, state: 'packing', hasFile: false, hasLeftWhole: false };
+  /** The names the product has given. */
+  assign(producer: Producer, lane: string, named: { row: number; pid: string }): void {
+    const begun = { hasFile: false, isPublished: false, hasLeftWhole: false };
+    const parcel: ParcelModel = { ...named, producer, state: 'packing', ...begun };
     for (const record of this.readyOf(producer, lane)) {
       const delivery = record.deliveries.get(producer);
       if (delivery) Object.assign(delivery, { state: 'packed', parcel });
     }
-    this.parcels.push(parcel);
+    this.#state.parcels.push(parcel);
   }
 
   contents(parcel: ParcelModel): { record: RecordModel; delivery: DeliveryModel }[] {
@@ -260,17 +333,17 @@ export class Model {
 
   publish(parcel: ParcelModel): 'published' | 'paused' | 'void' {
     if (parcel.state !== 'packing') return 'void';
-    if (this.paused()) return 'paused';
+    if (!this.#mayShip()) return 'paused';
     const barred = this.#barred(parcel);
     for (const { delivery } of barred) this.#hold(delivery);
     if (barred.length > 0) this.#takeBack(parcel);
-    else parcel.state = 'sealed';
+    else Object.assign(parcel, { state: 'sealed', isPublished: true });
     return barred.length > 0 ? 'void' : 'published';
   }
 
   permit(parcel: ParcelModel): 'go' | 'pause' | 'void' {
     if (parcel.state !== 'sealed') return 'void';
-    if (this.paused()) return 'pause';
+    if (!this.#mayShip()) return 'pause';
     if (this.#barred(parcel).length === 0) return 'go';
     this.#takeBack(parcel);
     return 'void';
@@ -303,7 +376,21 @@ export class Model {
     this.#end(parcel);
   }
 
-  stored(parcel: ParcelModel): void {
+  /** The next receipt of a producer is read. Of a parcel that this state has not published it changes nothing. */
+  settleNext(producer: Producer): void {
+    const next = this.#farEnds[producer].answers[this.#state.settled[producer]];
+    if (!next) return;
+    this.#state.settled[producer]++;
+    const parcel = this.parcels.find(({ pid, isPublished }) => pid === next.pid && isPublished);
+    if (parcel && next.status === 'stored') this.#stored(parcel);
+    else if (parcel && next.status !== 'stored') this.#answered(parcel, next.status);
+  }
+
+  hasUnread(producer: Producer): boolean {
+    return this.#state.settled[producer] < this.#farEnds[producer].answers.length;
+  }
+
+  #stored(parcel: ParcelModel): void {
     parcel.state = 'stored';
     for (const { record, delivery } of this.contents(parcel)) {
       if (delivery.state === 'stopped') this.#retract(record, parcel.producer, delivery);
@@ -311,7 +398,7 @@ export class Model {
     }
   }
 
-  answered(parcel: ParcelModel, status: 'opened' | 'rejected'): void {
+  #answered(parcel: ParcelModel, status: 'opened' | 'rejected'): void {
     parcel.state = status;
     for (const { delivery } of this.contents(parcel)) {
       if (delivery.state !== 'stored') continue;
@@ -319,7 +406,44 @@ export class Model {
     }
   }
 
+  // Crashes, and worse
+
   recover(): void {
     for (const parcel of this.parcels) if (parcel.state === 'packing') this.#end(parcel);
+  }
+
+  backUp(): void {
+    this.backups.push(structuredClone(this.#state));
+  }
+
+  /**
+   * Its earlier self, with every stop made since. What was on its way is taken back, and may have arrived meanwhile;
+   * nothing leaves until somebody says so.
+   */
+  restore(backup: number): void {
+    this.#state = structuredClone(this.backups[backup] as Remembered);
+    this.#state.restoredOn = this.day;
+    this.#state.isUnconfirmed = true;
+    for (const parcel of this.parcels) {
+      if (parcel.state !== 'sealed' && parcel.state !== 'voiding') continue;
+      Object.assign(parcel, { state: 'voiding', hasLeftWhole: true });
+    }
+    for (const { patient, basis, isStopped } of this.#lastWords()) if (isStopped) this.stop(patient, basis);
+    this.recover();
+  }
+
+  /** A person's word, or a register that was made after the restore. */
+  confirm(by: 'person' | 'register'): void {
+    if (by === 'register') this.looked();
+    if (by === 'register' && this.day <= (this.#state.restoredOn ?? this.day)) return;
+    this.#state.isUnconfirmed = false;
+  }
+
+  /** Who has said no and not taken it back, by that very name, whatever this state remembers of it. */
+  hasSaidNo(patient: string, producer: Producer): boolean {
+    return this.#lastWords().some(
+      (word) =>
+        word.isStopped && word.patient === patient && (word.basis === 'all' || word.basis === basisOf[producer]),
+    );
   }
 }

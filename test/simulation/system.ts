@@ -1,9 +1,23 @@
 /** The product under one history: how its plug is pulled, and how its state is held against the model's. */
 import { createHash } from 'node:crypto';
+import { existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { backupDatabase, backUp, copyJournal } from '../../agent/flow/backup.ts';
+import { beginEpoch } from '../../agent/flow/epoch.ts';
+import { settleReceipts } from '../../agent/flow/receipts.ts';
 import { recover } from '../../agent/flow/recover.ts';
+import { copyBackup, removeRestored, restoredDatabase, takeEffect } from '../../agent/flow/restore.ts';
 import type { CrashPoint } from '../../agent/flow/store.ts';
-import { breaches, type Flow } from '../flow/harness.ts';
-import { type Model, producers } from './model.ts';
+import { breaches, type Flow, newFolder } from '../flow/harness.ts';
+import type { FarEnd } from './far-end.ts';
+import { type Model, type Producer, producers } from './model.ts';
+
+export interface SystemOptions {
+  readonly make: (reached: (point: CrashPoint) => void) => Flow;
+  readonly farEnds: Readonly<Record<Producer, FarEnd>>;
+  /** Makes the file of a parcel that was assigned. */
+  readonly pack: (flow: Flow, producer: Producer, row: number) => Promise<void> | void;
+}
 
 export class System {
   flow: Flow;
@@ -11,9 +25,22 @@ export class System {
   armed: CrashPoint | undefined;
   hasCrashed = false;
   readonly crashes: CrashPoint[] = [];
+  readonly farEnds: SystemOptions['farEnds'];
+  readonly pack: SystemOptions['pack'];
+  /** Folders, oldest first. */
+  readonly #backups: string[] = [];
+  restores = 0;
+  readonly #safe = newFolder('backups');
 
-  constructor(make: (reached: (point: CrashPoint) => void) => Flow) {
+  constructor({ make, farEnds, pack }: SystemOptions) {
+    this.farEnds = farEnds;
+    this.pack = pack;
     this.flow = make((point) => this.#reached(point));
+  }
+
+  remove(): void {
+    this.flow.remove();
+    rmSync(this.#safe, { recursive: true, force: true });
   }
 
   #reached(point: CrashPoint): void {
@@ -31,6 +58,42 @@ export class System {
     this.flow = this.flow.reopen();
     await recover(this.flow.store);
     model.recover();
+  }
+
+  /** The next receipt, if there is one. */
+  async settle(producer: Producer): Promise<void> {
+    const { flow } = this;
+    const farEnd = this.farEnds[producer];
+    const finish: Flow['finish'] = (after) => flow.finish(after);
+    const feed = { receipts: farEnd.feed(), keys: farEnd.keys, finish };
+    await settleReceipts(flow.store, flow.producer(producer), feed, () => undefined);
+  }
+
+  async backUp(): Promise<void> {
+    const state = this.flow.folder;
+    // Folders are named by the second, and the clock of a history moves by days.
+    const to = join(this.#safe, String(this.#backups.length));
+    const places = { state, database: join(state, backupDatabase), to };
+    const { folder } = await backUp(this.flow.store, places, () => undefined);
+    this.#backups.push(folder);
+  }
+
+  /** As `kakehashi restore`, on a machine that has the site key. */
+  async restore(backup: number): Promise<void> {
+    const folder = this.#backups[backup] as string;
+    const state = this.flow.folder;
+    this.flow.close();
+    if (existsSync(join(state, 'stops.journal'))) await copyJournal(state, folder);
+    await removeRestored(state);
+    await copyBackup(folder, state, () => undefined);
+    const begun = this.flow.reopen({ database: restoredDatabase });
+    beginEpoch(begun.store);
+    begun.close();
+    await takeEffect(state);
+    this.flow = this.flow.reopen();
+    for (const farEnd of Object.values(this.farEnds)) farEnd.greeted(this.flow.store.epoch);
+    this.restores++;
+    await recover(this.flow.store);
   }
 }
 
