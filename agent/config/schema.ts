@@ -1,7 +1,7 @@
 /**
  * Everything that can be configured, in one schema made from the registry of sources. Each option has a description,
  * a unit, a range and, unless only the hospital can know it, a default. `config/connector.example.yaml` shows them
- * all; `config/connector.schema.json` is generated from here (`node agent/config/schema-json.ts`).
+ * all; `config/connector.schema.json` is generated from here (`npm run docs`).
  *
  * In the parsed configuration a duration is milliseconds, a size is bytes, a path is absolute.
  */

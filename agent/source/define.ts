@@ -1,6 +1,7 @@
 /**
- * How a kind of source is made known. A new kind is one folder that calls `defineSource`, and one line in
- * `registry.ts`; the configuration's schema, its example and the composition root follow from that.
+ * How a kind of source is made known. A new kind is one folder, called like it, that calls `defineSource`, and one entry
+ * in `registry.ts`; the configuration's schema, its example and the composition root follow from that. `example.yaml`
+ * in the folder is what the example shows of it. docs/adding-a-source.md goes the whole way.
  *
  * ```ts
  * export const hl7v2 = defineSource({
