@@ -5,7 +5,8 @@
  */
 import { join } from 'node:path';
 import { systemClock } from './base/clock.ts';
-import { ControlServer, controlPath } from './base/control.ts';
+import { ControlServer } from './base/control.ts';
+import { controlPath } from './base/control/address.ts';
 import { createLog, type Log } from './base/log.ts';
 import { acquireLock, type StateLock } from './base/lock.ts';
 import { feedWatchdog } from './base/notify.ts';

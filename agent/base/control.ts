@@ -9,25 +9,18 @@
  *          {"id":1,"error":{"code":"STATE_LOCKED","details":{…}}}
  * ```
  * The client closing the connection aborts what it asked for. What is larger than a frame (an export) is written to a
- * file the command names, not sent through here.
+ * file the command names, not sent through here. The command's side is `control/client.ts`.
  */
-import { createHash } from 'node:crypto';
-import { closeSync, openSync, unlinkSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import { platform } from 'node:os';
-import { basename, dirname, join } from 'node:path';
-import { ConnectorError, type ErrorCode, type ErrorDetails, errorTable, reasonOf } from '../model/errors.ts';
-
-/** One frame either way: a status of a hundred sources is 50 kB. */
-const frameCharsMax = 1024 * 1024;
+import { unlinkSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { ConnectorError, reasonOf } from '../model/errors.ts';
+import { type SocketAddress, socketAddress } from './control/address.ts';
+import { openControl } from './control/client.ts';
+import { type ControlArgs, frameCharsMax, parseJson, readLines, refusal, type Reply, send } from './control/frames.ts';
 
 /** Commands at work at once: a few people and a monitoring script. */
 const connectionsMax = 32;
-
-/** `sun_path` holds 108 bytes on Linux and 104 elsewhere; longer paths go through the folder's descriptor. */
-const socketPathBytesMax = 100;
-
-export type ControlArgs = Readonly<Record<string, unknown>>;
 
 export interface ControlCall {
   readonly args: ControlArgs;
@@ -44,17 +37,6 @@ export interface ControlServerOptions {
   readonly handlers: Readonly<Record<string, ControlHandler>>;
   /** Told of what a handler threw that was not a ConnectorError: a defect. The client gets CONTROL_FAILED. */
   readonly onDefect: (error: unknown) => void;
-}
-
-interface Reply {
-  readonly id: number;
-  readonly progress?: unknown;
-  readonly result?: unknown;
-  readonly error?: { readonly code: string; readonly details: ErrorDetails };
-}
-
-export function controlPath(stateDir: string): string {
-  return join(stateDir, 'control.sock');
 }
 
 export class ControlServer {
@@ -130,139 +112,10 @@ export class ControlServer {
   }
 }
 
-/**
- * Asks the running agent and waits for its answer, however long that takes.
- *
- * @throws ConnectorError what the handler threw; CONTROL_UNREACHABLE when none runs; CONTROL_BROKEN when it stopped
- *   answering; CONTROL_REFUSED for a request it does not understand.
- */
-export async function callControl(
-  path: string,
-  verb: string,
-  args: ControlArgs = {},
-  options: { onProgress?: (value: unknown) => void } = {},
-): Promise<unknown> {
-  const socket = await open(path);
-  try {
-    return await new Promise((resolve, reject) => {
-      const broken = () => reject(new ConnectorError('CONTROL_BROKEN', { verb }));
-      socket.on('error', broken).on('close', broken);
-      readLines(
-        socket,
-        (line) => {
-          const reply = parseJson(line) as Reply | undefined;
-          if (!reply) broken();
-          else if ('progress' in reply) options.onProgress?.(reply.progress);
-          else if (reply.error) reject(errorOf(reply.error, verb));
-          else resolve(reply.result);
-        },
-        { onTooLong: broken },
-      );
-      socket.write(`${JSON.stringify({ id: 1, verb, args })}\n`);
-    });
-  } finally {
-    socket.destroy();
-  }
-}
-
-function open(path: string): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const fail = (cause: unknown) =>
-      reject(new ConnectorError('CONTROL_UNREACHABLE', { path, reason: reasonOf(cause) }, { cause }));
-    let address: SocketAddress;
-    try {
-      address = socketAddress(path);
-    } catch (cause) {
-      return fail(cause);
-    }
-    const socket = connect(address.text);
-    socket.once('error', fail);
-    socket.once('connect', () => {
-      socket.off('error', fail);
-      resolve(socket);
-    });
-    socket.once('connect', address.release).once('error', address.release);
-  });
-}
-
-/** The same error as it was thrown over there, if this version knows it. */
-function errorOf({ code, details }: { code: string; details: ErrorDetails }, verb: string): ConnectorError {
-  return isErrorCode(code)
-    ? new ConnectorError(code, details)
-    : new ConnectorError('CONTROL_FAILED', { verb, reason: code });
-}
-
-function isErrorCode(code: string): code is ErrorCode {
-  return Object.hasOwn(errorTable, code);
-}
-
-function refusal(id: number, reason: string): Reply {
-  return { id, error: { code: 'CONTROL_REFUSED', details: { reason } } };
-}
-
 function readRequest(line: string): { id: number; verb: string; args: ControlArgs } | undefined {
   const { id, verb, args } = (parseJson(line) ?? {}) as Record<string, unknown>;
   const isRequest = typeof id === 'number' && typeof verb === 'string' && typeof args === 'object' && args !== null;
   return isRequest ? { id, verb, args: args as ControlArgs } : undefined;
-}
-
-function parseJson(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
-  }
-}
-
-/** A client that has gone, or that reads nothing of what it asked for, is let go; the work itself is its handler's. */
-function send(socket: Socket, reply: Reply): void {
-  if (!socket.writable) return;
-  const line = JSON.stringify(reply);
-  const isFit = line.length <= frameCharsMax;
-  socket.write(`${isFit ? line : JSON.stringify(refusal(reply.id, 'its answer is longer than a frame'))}\n`);
-  if (socket.writableLength > 2 * frameCharsMax) socket.destroy();
-}
-
-function readLines(socket: Socket, onLine: (line: string) => void, options: { onTooLong: () => void }): void {
-  let pending = '';
-  let isOver = false;
-  socket.setEncoding('utf8');
-  socket.on('data', (chunk: string) => {
-    if (isOver) return;
-    const lines = (pending + chunk).split('\n');
-    pending = lines.pop() ?? '';
-    for (const line of lines) onLine(line);
-    if (pending.length > frameCharsMax) {
-      isOver = true;
-      pending = '';
-      options.onTooLong();
-    }
-  });
-}
-
-interface SocketAddress {
-  readonly text: string;
-  /** The descriptor behind `text`, if any, is needed until then. */
-  readonly release: () => void;
-}
-
-function socketAddress(path: string): SocketAddress {
-  const keep = () => undefined;
-  if (platform() === 'win32') {
-    // Windows has named pipes instead; their name is made from the path, so that two installations do not meet.
-    return {
-      text: `\\\\.\\pipe\\kakehashi-${createHash('sha256').update(path).digest('hex').slice(0, 32)}`,
-      release: keep,
-    };
-  }
-  if (Buffer.byteLength(path) <= socketPathBytesMax || platform() !== 'linux') return { text: path, release: keep };
-  const folder = openSync(dirname(path), 'r');
-  let isOpen = true;
-  const release = () => {
-    if (isOpen) closeSync(folder);
-    isOpen = false;
-  };
-  return { text: `/proc/self/fd/${folder}/${basename(path)}`, release };
 }
 
 function bind(server: Server, address: string): Promise<void> {
@@ -282,7 +135,7 @@ function bind(server: Server, address: string): Promise<void> {
 /** Removes a socket file that nobody answers at. */
 async function removeStale(path: string): Promise<void> {
   try {
-    (await open(path)).destroy();
+    (await openControl(path)).destroy();
   } catch (error) {
     const code = error instanceof ConnectorError ? error.details['reason'] : undefined;
     if (code === 'ECONNREFUSED') unlinkSync(path);

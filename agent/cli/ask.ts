@@ -5,7 +5,9 @@
 import { destination } from 'pino';
 import { commands } from '../app/commands.ts';
 import { App } from '../app.ts';
-import { callControl, type ControlArgs, controlPath } from '../base/control.ts';
+import { callControl } from '../base/control/client.ts';
+import { controlPath } from '../base/control/address.ts';
+import type { ControlArgs } from '../base/control/frames.ts';
 import { createLog } from '../base/log.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';

@@ -4,7 +4,9 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { callControl, type ControlHandler, controlPath, ControlServer } from '../../agent/base/control.ts';
+import { type ControlHandler, ControlServer } from '../../agent/base/control.ts';
+import { callControl } from '../../agent/base/control/client.ts';
+import { controlPath } from '../../agent/base/control/address.ts';
 import { ConnectorError } from '../../agent/model/errors.ts';
 
 let folder: string;

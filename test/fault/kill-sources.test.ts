@@ -10,7 +10,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../agent/base/clock.ts';
-import type { ControlArgs } from '../../agent/base/control.ts';
+import type { ControlArgs } from '../../agent/base/control/frames.ts';
 import { ConnectorError, isError } from '../../agent/model/errors.ts';
 import type { PollTally } from '../../agent/model/ports.ts';
 import { daysAgo, facility, Hospital, type OpenedRecord } from '../peers/hospital/hospital.ts';

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
-import type { ControlArgs, ControlCall } from '../../base/control.ts';
+import type { ControlCall } from '../../base/control.ts';
+import type { ControlArgs } from '../../base/control/frames.ts';
 import { ConnectorError } from '../../model/errors.ts';
 import type { AppContext } from '../context.ts';
 
