@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { dayJst, systemClock } from '../../agent/base/clock.ts';
 import { type PublicJwk, thumbprint } from '../../agent/base/jws.ts';
 import { ConnectorError, reasonOf } from '../../agent/model/errors.ts';
-import { createClient } from '../keys/folder.ts';
+import { createClient } from '../keys/clients.ts';
 import { facilityCode, publicJwkShape } from '../keys/shapes.ts';
 import { type Command, usage } from './command.ts';
 

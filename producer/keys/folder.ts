@@ -1,5 +1,5 @@
 /**
- * The producer's key folder, and what a hospital gets from it.
+ * The producer's key folder. What a hospital gets from it is in `clients.ts`.
  *
  * ```
  * producer.json       name and hosts
@@ -16,16 +16,15 @@
  * Files are 0600, the folder 0700; no command overwrites any of it, but for `keygen --renew-server`.
  */
 import { createPrivateKey } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { z } from 'zod';
-import { writeDurableSync } from '../../agent/base/files.ts';
-import { newSigningKey, type PublicJwk, type SigningKey, signingKey } from '../../agent/base/jws.ts';
-import { ConnectorError, reasonOf } from '../../agent/model/errors.ts';
+import { newSigningKey, type SigningKey, signingKey } from '../../agent/base/jws.ts';
+import { ConnectorError } from '../../agent/model/errors.ts';
 import type { Instant } from '../../agent/model/record.ts';
-import { type Certificate, issueClient, issueServer, newAuthority } from './certificates.ts';
-import { facilityCode, publicJwkShape } from './shapes.ts';
+import { type Certificate, issueServer, newAuthority } from './certificates.ts';
+import { json, parse, read, readSecret, unusable, writeAll } from './files.ts';
 
 export const keyFiles = {
   producer: 'producer.json',
@@ -141,69 +140,14 @@ export function loadIdentities(folder: string): string[] {
     .filter((line) => line.startsWith('AGE-SECRET-KEY-'));
 }
 
-const clientShape = z.object({
-  facility: facilityCode,
-  agentKey: publicJwkShape.optional(),
-  certificates: z.array(z.object({ serial: z.string(), issuedAt: z.number(), notAfter: z.number() })),
-});
-export type KnownClient = z.infer<typeof clientShape>;
-
-/** The hospitals certificates were issued for. */
-export function listClients(folder: string): KnownClient[] {
-  const clients = join(folder, 'clients');
-  if (!existsSync(clients)) return [];
-  const files = readdirSync(clients).filter((file) => file.endsWith('.json'));
-  return files.map((file) => parse(clientShape, folder, join('clients', file)));
-}
-
-export interface NewClient {
-  readonly facility: string;
-  readonly now: Instant;
-  readonly notAfter?: Instant;
-  /** Pins this key instead of trusting the first that says hello. */
-  readonly agentKey?: PublicJwk;
-  /** The folder made for the hospital. */
-  readonly out: string;
-}
-
-/**
- * Issues a hospital's certificate and writes the folder it is given. A hospital may have several at once, so that a
- * new one is in place before the old one ends.
- *
- * @throws ConnectorError ALREADY_EXISTS, PRODUCER_KEYS_UNUSABLE
- */
-export async function createClient(folder: string, client: NewClient): Promise<{ serial: string; notAfter: Instant }> {
-  if (existsSync(client.out)) throw new ConnectorError('ALREADY_EXISTS', { path: client.out });
-  const authority = loadAuthority(folder);
-  const issued = await issueClient(authority, client);
-  const { serial, notAfter } = issued;
-  writeAll(client.out, {
-    'ca.pem': authority.certificate,
-    'client.pem': issued.certificate,
-    'client.key': issued.key,
-    recipients: read(folder, keyFiles.recipients),
-    'receipt.jwks': read(folder, keyFiles.receiptJwks),
-  });
-  rememberClient(folder, client, { serial, notAfter });
-  return { serial, notAfter };
-}
-
-function rememberClient(folder: string, client: NewClient, issued: { serial: string; notAfter: Instant }): void {
-  const file = join('clients', `${client.facility}.json`);
-  const known = existsSync(join(folder, file)) ? parse(clientShape, folder, file) : undefined;
-  const agentKey = client.agentKey ?? known?.agentKey;
-  const certificates = [...(known?.certificates ?? []), { ...issued, issuedAt: client.now }];
-  const entry = { facility: client.facility, ...(agentKey ? { agentKey } : {}), certificates };
-  writeDurableSync(join(folder, file), Buffer.from(json(entry)));
-}
-
 async function newIdentity(label: string): Promise<{ text: string; recipient: string }> {
   const identity = await generateX25519Identity();
   const recipient = await identityToRecipient(identity);
   return { recipient, text: `# ${label}\n# public key: ${recipient}\n${identity}\n` };
 }
 
-function loadAuthority(folder: string): Certificate {
+/** @throws ConnectorError PRODUCER_KEYS_UNUSABLE */
+export function loadAuthority(folder: string): Certificate {
   return { certificate: read(folder, keyFiles.ca), key: readSecret(folder, keyFiles.caKey) };
 }
 
@@ -214,44 +158,4 @@ function loadSigningKey(folder: string): SigningKey {
   } catch (cause) {
     throw unusable(folder, `${keyFiles.receiptKey} is not an Ed25519 key`, cause);
   }
-}
-
-function writeAll(folder: string, files: Readonly<Record<string, string>>): void {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  for (const [file, text] of Object.entries(files)) writeDurableSync(resolve(folder, file), Buffer.from(text));
-}
-
-function readSecret(folder: string, file: string): string {
-  const text = read(folder, file);
-  const mode = statSync(join(folder, file)).mode & 0o777;
-  // Windows has no such bits; there the folder's access list protects the file.
-  if ((mode & 0o077) !== 0 && process.platform !== 'win32') {
-    throw unusable(folder, `${file} has mode ${mode.toString(8)}, not 600`);
-  }
-  return text;
-}
-
-function read(folder: string, file: string): string {
-  try {
-    return readFileSync(join(folder, file), 'utf8');
-  } catch (cause) {
-    throw unusable(folder, `${file}: ${reasonOf(cause)}`, cause);
-  }
-}
-
-function parse<T>(shape: z.ZodType<T>, folder: string, file: string): T {
-  try {
-    return shape.parse(JSON.parse(read(folder, file)));
-  } catch (cause) {
-    if (cause instanceof ConnectorError) throw cause;
-    throw unusable(folder, `${file} does not have the expected form`, cause);
-  }
-}
-
-function unusable(path: string, reason: string, cause?: unknown): ConnectorError {
-  return new ConnectorError('PRODUCER_KEYS_UNUSABLE', { path, reason }, { cause });
-}
-
-function json(value: object): string {
-  return `${JSON.stringify(value, undefined, 2)}\n`;
 }

@@ -7,7 +7,7 @@ import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { newSigningKey, peekJws, signJws } from '../../agent/base/jws.ts';
 import { jwsTypes } from '../../agent/model/wire.ts';
-import { createClient } from '../../producer/keys/folder.ts';
+import { createClient } from '../../producer/keys/clients.ts';
 import { facility, heartbeatBody, type Hospital, otherFacility, receiptOf, Rig, sha256 } from './rig.ts';
 
 let rig: Rig;

@@ -14,7 +14,8 @@ import { signJws } from '../../agent/base/jws.ts';
 import type { Clock } from '../../agent/model/ports.ts';
 import { jwsTypes } from '../../agent/model/wire.ts';
 import { issueClient } from '../../producer/keys/certificates.ts';
-import { createClient, createKeyFolder } from '../../producer/keys/folder.ts';
+import { createClient } from '../../producer/keys/clients.ts';
+import { createKeyFolder } from '../../producer/keys/folder.ts';
 import { facility, type Hospital, otherFacility, Rig, sha256 } from './rig.ts';
 
 const run = promisify(execFile);

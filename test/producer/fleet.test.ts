@@ -9,7 +9,7 @@ import type { Clock } from '../../agent/model/ports.ts';
 import { conditions, type Hospital as FleetRow, readFleet } from '../../producer/fleet/fleet.ts';
 import { readHeartbeat } from '../../producer/fleet/heartbeat.ts';
 import { databaseFile, intakeMigration } from '../../producer/intake/schema.ts';
-import { createClient } from '../../producer/keys/folder.ts';
+import { createClient } from '../../producer/keys/clients.ts';
 import { deliverSample, packSample, textEntry } from './parcels.ts';
 import { facility, heartbeatBody, type Hospital, otherFacility, Rig } from './rig.ts';
 

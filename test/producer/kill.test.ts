@@ -10,7 +10,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../agent/base/clock.ts';
 import { newSigningKey } from '../../agent/base/jws.ts';
-import { createClient } from '../../producer/keys/folder.ts';
+import { createClient } from '../../producer/keys/clients.ts';
 import { deliverSample, imageEntry, type PackedSample, packSample, recordId, seriesUid, studyUid } from './parcels.ts';
 import { ServeProcess } from './process.ts';
 import { facility, Hospital, receiptOf, Rig, sha256 } from './rig.ts';

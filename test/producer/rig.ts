@@ -18,7 +18,8 @@ import type { ConnectorEvent } from '../../agent/model/events.ts';
 import { jwsTypes, type ParcelStatement, type Receipt, type RetractionDetail } from '../../agent/model/wire.ts';
 import { type Intake, type IntakeOptions, startIntake } from '../../producer/intake/intake.ts';
 import { findRoute, routes } from '../../producer/intake/routes.ts';
-import { createClient, createKeyFolder } from '../../producer/keys/folder.ts';
+import { createClient } from '../../producer/keys/clients.ts';
+import { createKeyFolder } from '../../producer/keys/folder.ts';
 
 export const facility = '1312345670';
 export const otherFacility = '1399999990';
