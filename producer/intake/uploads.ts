@@ -13,37 +13,21 @@
 import type { Hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../agent/model/ports.ts';
-import { type ConnectorError, isError, reasonOf } from '../../agent/model/errors.ts';
+import { reasonOf } from '../../agent/model/errors.ts';
 import type { ParcelStatement } from '../../agent/model/wire.ts';
-import { readStatement } from '../../agent/parcel/statement.ts';
-import type { Appender, ParcelName, ParcelStore } from '../storage/store.ts';
-import type { Agents } from './agents.ts';
+import type { Appender, ParcelName } from '../storage/store.ts';
+import { type AdmissionParts, admittedStatement, type Announcement, refuseFull, refuseOverQuota } from './admission.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Digests } from './digests.ts';
-import type { IntakeLimits } from './limits.ts';
-import type { ParcelRow, Parcels } from './parcels.ts';
+import type { ParcelRow } from './parcels.ts';
 import { acceptedStatement, type Receipts } from './receipts.ts';
-import { type RefusalCode, refusal } from './refusals.ts';
-import { idShape } from './shapes.ts';
+import { refusal } from './refusals.ts';
 
-export interface UploadParts {
-  readonly store: ParcelStore;
-  readonly agents: Agents;
-  readonly parcels: Parcels;
+export interface UploadParts extends AdmissionParts {
   readonly receipts: Receipts;
-  readonly limits: IntakeLimits;
   readonly clock: Clock;
   /** Told after a parcel's `stored` receipt is committed. */
   readonly onStored: (statement: ParcelStatement) => void;
-}
-
-export interface Announcement {
-  readonly agent: string;
-  readonly parcelId: string;
-  /** Upload-Length. */
-  readonly bytes: number;
-  /** The statement's JWS. */
-  readonly statement: string;
 }
 
 export interface Part {
@@ -80,8 +64,8 @@ export class Uploads {
     const { agents, parcels, clock } = this.#parts;
     const { agent, parcelId } = announcement;
     this.#refuseKnown({ agent, parcelId });
-    const statement = this.#checkStatement(announcement);
-    await this.#checkRoom(announcement);
+    const statement = admittedStatement(this.#parts, announcement);
+    await refuseOverQuota(this.#parts, announcement);
     parcels.atomically(() => {
       // Asked again: another request may have announced it, or voided it, while the disk was asked.
       this.#refuseKnown({ agent, parcelId });
@@ -115,7 +99,7 @@ export class Uploads {
     const { promise: done, resolve } = Promise.withResolvers<void>();
     this.#writing.set(key, { body: part.body, done });
     try {
-      await this.#refuseFull(part.bytes ?? parcel.bytes - part.offset);
+      await refuseFull(this.#parts, part.bytes ?? parcel.bytes - part.offset);
       return await this.#write(parcel, part);
     } catch (error) {
       throw asRefusal(error);
@@ -187,32 +171,6 @@ export class Uploads {
     if (!parcel) throw refusal('NOT_FOUND');
     if (parcel.state === 'void') throw refusal('GONE');
     return parcel;
-  }
-
-  #checkStatement({ agent, parcelId, bytes, statement: jws }: Announcement): ParcelStatement {
-    const { agents, limits } = this.#parts;
-    if (!idShape.safeParse(parcelId).success) throw refusal('BAD_REQUEST');
-    if (bytes > limits.parcelBytes) throw refusal('TOO_LARGE');
-    const keys = agents.keys(agent);
-    if (keys.length === 0) throw refusal('STATEMENT_NO_KEY');
-    const statement = readOrRefuse(keys, jws);
-    const fits = statement.agent === agent && statement.parcelId === parcelId && statement.bytes === bytes && bytes > 0;
-    if (!fits) throw refusal('STATEMENT_MISMATCH');
-    if (statement.epoch < (agents.find(agent)?.epoch ?? 0)) throw refusal('STATEMENT_EPOCH');
-    return statement;
-  }
-
-  async #checkRoom({ agent, bytes }: Announcement): Promise<void> {
-    const { parcels, limits } = this.#parts;
-    const { unfinished, waitingBytes } = parcels.usage(agent);
-    const isFull = unfinished >= limits.unfinishedUploads || waitingBytes + bytes > limits.quotaBytes;
-    if (isFull || parcels.rowCount(agent) >= limits.parcelRows) throw refusal('QUOTA');
-    await this.#refuseFull(bytes);
-  }
-
-  async #refuseFull(bytes: number): Promise<void> {
-    const { store, limits } = this.#parts;
-    if ((await store.freeBytes()) - bytes < limits.reserveBytes) throw refusal('FULL');
   }
 
   async #write(parcel: ParcelRow, part: Part): Promise<number> {
@@ -290,19 +248,6 @@ export class Uploads {
     onStored(statement);
     return parcel.bytes;
   }
-}
-
-function readOrRefuse(keys: Parameters<typeof readStatement>[0], jws: string): ParcelStatement {
-  try {
-    return readStatement(keys, jws);
-  } catch (cause) {
-    throw refusal(isError(cause, 'SIGNATURE_INVALID') ? signatureOrShape(cause) : 'STATEMENT_SHAPE', cause);
-  }
-}
-
-/** `readStatement` has one code for both; only a field that is not as it should be is named in its reason. */
-function signatureOrShape(error: ConnectorError): RefusalCode {
-  return String(error.details.reason).endsWith('as the format says') ? 'STATEMENT_SHAPE' : 'STATEMENT_SIGNATURE';
 }
 
 function keyOf({ agent, parcelId }: ParcelName): string {
