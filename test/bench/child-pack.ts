@@ -13,6 +13,7 @@ import { newSigningKey, signJws } from '../../agent/base/jws.ts';
 import type { Lane } from '../../agent/model/record.ts';
 import { jwsTypes } from '../../agent/model/wire.ts';
 import { packParcel, type ParcelEntry, type ParcelTrailer } from '../../agent/parcel/index.ts';
+import { recordLineOf } from '../parcel/record-line.ts';
 import { memoryOf } from './machine.ts';
 
 /** Pieces in which the spool gives a payload. */
@@ -52,30 +53,10 @@ async function described(path: string, payloadBytes: number): Promise<Described[
       digest.update(piece.subarray(0, bytesRead));
       done += bytesRead;
     }
-    found.push({ at, line: lineOf(found.length, bytes, digest.digest('hex')) });
+    found.push({ at, line: recordLineOf(found.length, { bytes, sha256: digest.digest('hex') }) });
   }
   await file.close();
   return found;
-}
-
-function lineOf(index: number, bytes: number, sha256: string): ParcelEntry['line'] {
-  return {
-    recordId: index.toString(16).padStart(32, '0'),
-    facility: '1312345670',
-    patientId: '0000012345',
-    patientIdNormalized: '12345',
-    subjectId: 's-1',
-    basis: 'article-57',
-    notice: '2025-01',
-    category: 'lab-result',
-    nativeKey: `HIS|${index}`,
-    op: 'INS',
-    source: 'ehr-feed',
-    route: 'mllp',
-    mediaType: 'x-application/hl7-v2+er7',
-    bytes,
-    sha256,
-  };
 }
 
 /** A small payload is whole, as it is from a row; a large one comes in pieces, as it does from the spool. */

@@ -1,7 +1,8 @@
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { needTools, noise, packBodies, recordIdOf, sha256, shell, useSample } from './samples.ts';
+import { needTools, noise, packBodies, sha256, shell, useSample } from './samples.ts';
+import { recordIdOf } from './record-line.ts';
 
 const sample = useSample();
 needTools('age', 'zstd', 'tar', 'sha256sum');

@@ -6,7 +6,8 @@ import { DurableFile } from '../../agent/base/files.ts';
 import { ConnectorError } from '../../agent/model/errors.ts';
 import { AgeWriter } from '../../agent/parcel/age-writer.ts';
 import { openParcel, removeQuarantines } from '../../agent/parcel/index.ts';
-import { noise, packBodies, recordIdOf, useSample } from './samples.ts';
+import { noise, packBodies, useSample } from './samples.ts';
+import { recordIdOf } from './record-line.ts';
 
 const sample = useSample();
 let source: string;

@@ -4,7 +4,8 @@ import { extract } from 'tar-stream';
 import { describe, expect, it } from 'vitest';
 import { AgeReader } from '../../agent/parcel/age-reader.ts';
 import { hasRoom, openParcel, packParcel, type ParcelEntry, parcelLimits } from '../../agent/parcel/index.ts';
-import { collect, entryOf, noise, packBodies, recordIdOf, sha256, subject, trailer, useSample } from './samples.ts';
+import { collect, entryOf, noise, packBodies, sha256, subject, trailer, useSample } from './samples.ts';
+import { recordIdOf } from './record-line.ts';
 
 const sample = useSample();
 

@@ -8,6 +8,7 @@ import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { afterAll, beforeAll } from 'vitest';
 import type { Lane } from '../../agent/model/record.ts';
 import { type PackedParcel, packParcel, type ParcelEntry, type ParcelTrailer } from '../../agent/parcel/index.ts';
+import { recordIdOf, recordLineOf } from './record-line.ts';
 
 export interface Sample {
   readonly folder: string;
@@ -28,29 +29,8 @@ export function useSample(): Sample {
   return sample;
 }
 
-export function recordIdOf(index: number): string {
-  return index.toString(16).padStart(32, '0');
-}
-
 export function entryOf(index: number, body: Uint8Array, changes: Partial<ParcelEntry> = {}): ParcelEntry {
-  const line = {
-    recordId: recordIdOf(index),
-    facility: '1312345670',
-    patientId: '0000012345',
-    patientIdNormalized: '12345',
-    subjectId: 's-1',
-    basis: 'article-57',
-    notice: '2026-04',
-    category: 'lab-result',
-    nativeKey: `HIS|${index}`,
-    op: 'INS',
-    source: 'ehr-feed',
-    route: 'mllp',
-    mediaType: 'x-application/hl7-v2+er7',
-    bytes: body.length,
-    sha256: sha256(body),
-  } as const;
-  return { line, body, ...changes };
+  return { line: recordLineOf(index, { bytes: body.length, sha256: sha256(body) }), body, ...changes };
 }
 
 export const subject = {

@@ -10,16 +10,8 @@ import { importPKCS8, SignJWT } from 'jose';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { newSigningKey, signJws, verifyJws } from '../../agent/base/jws.ts';
 import { jwsTypes } from '../../agent/model/wire.ts';
-import {
-  deliverSample,
-  imageEntry,
-  packSample,
-  recordId,
-  seriesUid,
-  studyUid,
-  subjectLine,
-  textEntry,
-} from './parcels.ts';
+import { deliverSample, imageEntry, packSample, seriesUid, studyUid, subjectLine, textEntry } from './parcels.ts';
+import { recordIdOf } from '../parcel/record-line.ts';
 import { producer } from './process.ts';
 import { facility, heartbeatBody, type Hospital, receiptOf, Rig, sha256 } from './rig.ts';
 
@@ -215,8 +207,8 @@ describe('open', () => {
     expect(exit).toBe(0);
     expect(stdout).toContain('3 records, 1 of them images in 1 studies; 0 left out as retracted.');
     expect(stdout).not.toContain('架橋');
-    expect(await readFile(join(out, 'records', recordId(1)), 'utf8')).toBe('MSH|架橋 太郎\u2028');
-    const image = await readFile(join(out, 'studies', studyUid, seriesUid, `${recordId(2)}.dcm`));
+    expect(await readFile(join(out, 'records', recordIdOf(1)), 'utf8')).toBe('MSH|架橋 太郎\u2028');
+    const image = await readFile(join(out, 'studies', studyUid, seriesUid, `${recordIdOf(2)}.dcm`));
     expect(sha256(image.subarray(-pixels.length))).toBe(sha256(pixels));
     const lines = async (file: string) => (await readFile(join(out, file), 'utf8')).trimEnd().split('\n');
     expect(await lines('records.ndjson')).toHaveLength(3);
@@ -275,21 +267,21 @@ describe('open', () => {
     const file = join(rig.folder, 'evil.age');
     await writeFile(file, evil.bytes);
     expect((await producer('open', file, '--dir', rig.keys, '--out', out)).exit).toBe(0);
-    expect((await readdir(join(out, 'records'))).toSorted()).toEqual([recordId(5), recordId(6)]);
+    expect((await readdir(join(out, 'records'))).toSorted()).toEqual([recordIdOf(5), recordIdOf(6)]);
     expect(existsSync(join(out, 'studies'))).toBe(false);
     const index = JSON.parse(await readFile(join(out, 'index.json'), 'utf8'));
     expect(index.records).toMatchObject([{ uidInvalid: true }, { uidInvalid: true }]);
   });
 
   it('leaves out what was retracted, and marks it in the index', async () => {
-    const jws = await hospital.retraction({ recordIds: [recordId(1)], subjectIds: ['s-1'] });
+    const jws = await hospital.retraction({ recordIds: [recordIdOf(1)], subjectIds: ['s-1'] });
     await hospital.post('v1/retractions', jws);
     const folder = join(rig.data, 'retractions', facility);
     const args = ['open', parcel, '--dir', rig.keys, '--out', out, '--retractions'];
     expect((await producer(...args, join(rig.folder, 'nowhere'))).stderr).toContain('FILE_UNREADABLE');
     const { stdout } = await producer(...args, folder);
     expect(stdout).toContain('1 left out as retracted.');
-    expect(existsSync(join(out, 'records', recordId(1)))).toBe(false);
+    expect(existsSync(join(out, 'records', recordIdOf(1)))).toBe(false);
     expect(await readFile(join(out, 'subjects.ndjson'), 'utf8')).not.toContain('太郎');
   });
 

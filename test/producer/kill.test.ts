@@ -11,7 +11,8 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../agent/base/clock.ts';
 import { newSigningKey } from '../../agent/base/jws.ts';
 import { createClient } from '../../producer/keys/clients.ts';
-import { deliverSample, imageEntry, type PackedSample, packSample, recordId, seriesUid, studyUid } from './parcels.ts';
+import { deliverSample, imageEntry, type PackedSample, packSample, seriesUid, studyUid } from './parcels.ts';
+import { recordIdOf } from '../parcel/record-line.ts';
 import { ServeProcess } from './process.ts';
 import { facility, Hospital, receiptOf, Rig, sha256 } from './rig.ts';
 
@@ -122,7 +123,7 @@ it('is not kept from starting by what a kill left in the middle of opening', asy
   await serve();
   await allOpened(1);
   const [record] = await indexOf(packed.statement.parcelId);
-  expect(record?.file).toBe(`studies/${studyUid}/${seriesUid}/${recordId(1)}.dcm`);
+  expect(record?.file).toBe(`studies/${studyUid}/${seriesUid}/${recordIdOf(1)}.dcm`);
 });
 
 /** One request of an upload, as an agent does it: HEAD first. True when all of it is there. */

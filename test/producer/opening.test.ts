@@ -9,16 +9,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../agent/base/clock.ts';
 import type { Clock } from '../../agent/model/ports.ts';
 import { facility, type Hospital, receiptOf, Rig } from './rig.ts';
-import {
-  deliverSample,
-  imageEntry,
-  packSample,
-  recordId,
-  seriesUid,
-  studyUid,
-  subjectLine,
-  textEntry,
-} from './parcels.ts';
+import { deliverSample, imageEntry, packSample, seriesUid, studyUid, subjectLine, textEntry } from './parcels.ts';
+import { recordIdOf } from '../parcel/record-line.ts';
 
 let rig: Rig;
 let hospital: Hospital;
@@ -57,8 +49,8 @@ describe('a stored parcel', () => {
       { status: 'opened', parcelId, receiptSequence: 2, entries: 2 },
     ]);
     const out = contents(parcelId);
-    expect(await readFile(join(out, 'records', recordId(1)), 'utf8')).toBe('MSH|架橋 太郎');
-    const image = await readFile(join(out, 'studies', studyUid, seriesUid, `${recordId(2)}.dcm`));
+    expect(await readFile(join(out, 'records', recordIdOf(1)), 'utf8')).toBe('MSH|架橋 太郎');
+    const image = await readFile(join(out, 'studies', studyUid, seriesUid, `${recordIdOf(2)}.dcm`));
     expect(image).toEqual(Buffer.concat([Buffer.from('a Part 10 header'), pixels]));
     expect(await readFile(join(out, 'subjects.ndjson'), 'utf8')).toContain('架橋 太郎');
   });
@@ -117,7 +109,7 @@ describe('a stored parcel', () => {
     }
     await rig.restart({ isOpening: true });
     await rig.seen('parcel.opened');
-    expect(await readdir(join(out, 'records'))).toEqual([recordId(1)]);
+    expect(await readdir(join(out, 'records'))).toEqual([recordIdOf(1)]);
     expect(await readdir(join(rig.data, 'opened', facility))).toEqual([packed.statement.parcelId]);
   });
 
@@ -197,21 +189,21 @@ describe('a retraction, where parcels are opened', () => {
     await deliverSample(hospital, packed);
     await rig.seen('parcel.opened');
     const { parcelId } = packed.statement;
-    const jws = await hospital.retraction({ recordIds: [recordId(1)], subjectIds: ['s-1'], parcelIds: [parcelId] });
+    const jws = await hospital.retraction({ recordIds: [recordIdOf(1)], subjectIds: ['s-1'], parcelIds: [parcelId] });
     await hospital.post('v1/retractions', jws);
     await rig.seen('intake.retraction-applied');
     const out = contents(parcelId);
-    expect(await readdir(join(out, 'records'))).toEqual([recordId(2)]);
+    expect(await readdir(join(out, 'records'))).toEqual([recordIdOf(2)]);
     const [subjects, records, index] = await Promise.all(
       ['subjects.ndjson', 'records.ndjson', 'index.json'].map((file) => readFile(join(out, file), 'utf8')),
     );
     expect(subjects).not.toContain('太郎');
     expect(subjects).toContain('花子');
-    expect(records).not.toContain(recordId(1));
+    expect(records).not.toContain(recordIdOf(1));
     const { retracted, records: entries } = JSON.parse(index ?? '');
     expect(retracted).toBe(1);
     expect(entries).toContainEqual(
-      expect.objectContaining({ recordId: recordId(1), retracted: expect.stringMatching(/^R-/) }),
+      expect.objectContaining({ recordId: recordIdOf(1), retracted: expect.stringMatching(/^R-/) }),
     );
   });
 
@@ -219,25 +211,28 @@ describe('a retraction, where parcels are opened', () => {
     await rig.restart({ isOpening: false });
     const packed = await two();
     await deliverSample(hospital, packed);
-    await hospital.post('v1/retractions', await hospital.retraction({ recordIds: [recordId(1)], subjectIds: ['s-1'] }));
+    await hospital.post(
+      'v1/retractions',
+      await hospital.retraction({ recordIds: [recordIdOf(1)], subjectIds: ['s-1'] }),
+    );
     await rig.restart({ isOpening: true });
     await rig.seen('parcel.opened');
     const out = contents(packed.statement.parcelId);
-    expect(await readdir(join(out, 'records'))).toEqual([recordId(2)]);
+    expect(await readdir(join(out, 'records'))).toEqual([recordIdOf(2)]);
     expect(await readFile(join(out, 'subjects.ndjson'), 'utf8')).not.toContain('太郎');
     // The hospital delivered two and both were verified: that is what its copy may be destroyed on.
     expect(await receipts()).toMatchObject([{}, { status: 'opened', entries: 2 }]);
   });
 
   it('does not touch what is delivered again after the patient has withdrawn the stop', async () => {
-    await hospital.post('v1/retractions', await hospital.retraction({ recordIds: [recordId(1)] }));
+    await hospital.post('v1/retractions', await hospital.retraction({ recordIds: [recordIdOf(1)] }));
     await rig.seen('intake.retraction-applied');
     const later = { createdAt: '2026-12-24T22:00:00.000+09:00' };
     const entries = [textEntry(1, 'MSH|架橋 太郎')];
     const packed = await packSample(hospital, { folder: rig.folder, entries, changes: later });
     await deliverSample(hospital, packed);
     await rig.seen('parcel.opened');
-    expect(await readdir(join(contents(packed.statement.parcelId), 'records'))).toEqual([recordId(1)]);
+    expect(await readdir(join(contents(packed.statement.parcelId), 'records'))).toEqual([recordIdOf(1)]);
   });
 
   it('that no identity here can read stays open, and holds nothing up', async () => {

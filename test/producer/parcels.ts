@@ -3,9 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { packParcel, type ParcelEntry, parseRecipients, type SubjectLine } from '../../agent/parcel/index.ts';
 import type { ParcelStatement } from '../../agent/model/wire.ts';
+import { recordIdOf, recordLineOf } from '../parcel/record-line.ts';
 import { facility, type Hospital, sha256 } from './rig.ts';
-
-export const recordId = (index: number) => index.toString(16).padStart(32, '0');
 
 export const studyUid = '1.2.392.200036.9125.2.1';
 export const seriesUid = '1.2.392.200036.9125.3.7';
@@ -25,25 +24,9 @@ interface SampleOptions {
 
 export function textEntry(index: number, text: string, changes: Partial<ParcelEntry['line']> = {}): ParcelEntry {
   const body = Buffer.from(text);
-  const line = {
-    recordId: recordId(index),
-    facility,
-    patientId: `000000${index}`,
-    patientIdNormalized: String(index),
-    subjectId: `s-${index}`,
-    basis: 'article-57',
-    notice: '2026-04',
-    category: 'lab-result',
-    nativeKey: `HIS|${index}`,
-    op: 'INS',
-    source: 'ehr-feed',
-    route: 'mllp',
-    mediaType: 'x-application/hl7-v2+er7',
-    bytes: body.length,
-    sha256: sha256(body),
-    ...changes,
-  } as const;
-  return { line, body };
+  const payload = { bytes: body.length, sha256: sha256(body) };
+  const whose = { facility, patientId: `000000${index}`, patientIdNormalized: String(index), subjectId: `s-${index}` };
+  return { line: recordLineOf(index, payload, { ...whose, ...changes }), body };
 }
 
 export function imageEntry(index: number, pixels: Uint8Array, changes: Partial<ParcelEntry['line']> = {}): ParcelEntry {
@@ -65,7 +48,7 @@ export function subjectLine(index: number, name: string): SubjectLine {
     subjectId: `s-${index}`,
     patientId: `000000${index}`,
     patientIdNormalized: String(index),
-    recordId: recordId(index),
+    recordId: recordIdOf(index),
     nameKanji: name,
   };
 }
