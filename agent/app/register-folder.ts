@@ -2,12 +2,15 @@ import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { normalizePatientId } from '../base/patient-id.ts';
 import { writeDurable } from '../base/files.ts';
+import type { Config } from '../config/schema.ts';
 import { believeIfFresh } from '../flow/epoch.ts';
+import type { Housekeeper } from '../flow/housekeeper.ts';
 import { importRegister, type ImportResult } from '../flow/register.ts';
+import type { AfterCommit, Store } from '../flow/store.ts';
 import { parseRegisterFile, type RegisterFile } from '../gate/register-file.ts';
 import { ConnectorError, reasonOf } from '../model/errors.ts';
+import type { Clock, Report } from '../model/ports.ts';
 import type { PatientName } from '../model/record.ts';
-import type { AppContext } from './context.ts';
 
 /** A file is read when it has not changed for this long: exports are written slowly, over a network. */
 const quietMs = 3_000;
@@ -19,11 +22,24 @@ const filesPerLookMax = 20;
 const reportSuffix = '.report.txt';
 const refusedSuffix = '.refused';
 
+/** What it needs of the agent. */
+export interface RegisterFolderHost {
+  readonly config: Config;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly report: Report;
+  readonly housekeeper: Pick<Housekeeper, 'poke'>;
+  finish(after: AfterCommit): Promise<void>;
+  settleSoon(): void;
+  /** Brings the newest stops to the last backup, if there is one; trouble is told and no reason to fail. */
+  copyJournal(): Promise<void>;
+}
+
 /** The watched folder of register files, and the import by hand: one way in for both. */
 export class RegisterFolder {
-  readonly #app: AppContext;
+  readonly #app: RegisterFolderHost;
 
-  constructor(app: AppContext) {
+  constructor(app: RegisterFolderHost) {
     this.#app = app;
   }
 
