@@ -168,15 +168,15 @@ const file = fc.record({ to: producer, items, ahead: fc.constantFrom(-50, 0, 2) 
     }),
 );
 
-const stop = fc.tuple(patient, stopBasis).map(
-  ([who, basis]) =>
-    new Step({
-      words: `patient ${who} stops ${basis}`,
-      about: always,
-      product: (flow) => flow.stop(who, basis).then(() => undefined),
-      model: (model) => model.stop(who, basis),
-    }),
-);
+const stopBy = (who: string, basis: StopBasis) =>
+  new Step({
+    words: `patient ${who} stops ${basis}`,
+    about: always,
+    product: (flow) => flow.stop(who, basis).then(() => undefined),
+    model: (model) => model.stop(who, basis),
+  });
+
+const stop = fc.tuple(patient, stopBasis).map(([who, basis]) => stopBy(who, basis));
 
 const withdraw = fc.tuple(patient, stopBasis).map(
   ([who, basis]) =>
@@ -266,25 +266,24 @@ const ask = pick('sealed', 'voiding', 'stored', 'void').map(
     }),
 );
 
-const send = pick('sealed').map(
-  (about) =>
-    new Step({
-      words: 'the last byte leaves',
-      about,
-      product: (flow, { row, producer: to }, { farEnds }) => {
-        flow.store.parcels.move(row, 'uploading');
-        farEnds[to].announced(flow.parcel(row));
-        flow.store.parcels.sending(row, flow.parcel(row).bytes ?? 0);
-      },
-      model: (_, parcel) => void (parcel.hasLeftWhole = true),
-    }),
-);
+type About = (model: Model) => ParcelModel | undefined;
+
+const sendWhole = (about: About) =>
+  new Step({
+    words: 'the last byte leaves',
+    about,
+    product: (flow, { row, producer: to }, { farEnds }) => {
+      flow.store.parcels.move(row, 'uploading');
+      farEnds[to].announced(flow.parcel(row));
+      flow.store.parcels.sending(row, flow.parcel(row).bytes ?? 0);
+    },
+    model: (_, parcel) => void (parcel.hasLeftWhole = true),
+  });
+
+const send = pick('sealed').map(sendWhole);
 
 /** The producer signs something of a parcel, if it would, and the connector reads its next receipt. */
-const signed = (
-  status: ReceiptStatus,
-  { words, about }: { words: string; about: (model: Model) => ParcelModel | undefined },
-) =>
+const signed = (status: ReceiptStatus, { words, about }: { words: string; about: About }) =>
   new Step({
     words,
     about,
@@ -307,27 +306,27 @@ function mayFollow(farEnd: FarEnd, parcel: Parcel, status: ReceiptStatus): boole
   return farEnd.hasHeardOf(parcel) || farEnd.wouldHear(parcel);
 }
 
-const receive = pick('sealed', 'voiding').map((about) =>
-  signed('stored', { words: 'stored (too late for a DELETE)', about }),
-);
+const receiveWhole = (about: About) => signed('stored', { words: 'stored (too late for a DELETE)', about });
+
+const receive = pick('sealed', 'voiding').map(receiveWhole);
 
 const answer = fc
   .tuple(pick('stored'), fc.constantFrom<ReceiptStatus>('opened', 'opened', 'rejected'))
   .map(([about, status]) => signed(status, { words: status, about }));
 
-const letGo = fc.tuple(pick('voiding'), fc.boolean()).map(
-  ([about, atomic]) =>
-    new Step({
-      words: `DELETE answered 204${atomic ? '' : ', without a promise'}`,
-      // A run reads receipts first: whatever the producer has stored is known by then.
-      about: (model) => without(about(model), ({ producer: to }) => model.hasUnread(to)),
-      product: (flow, { row, pid, producer: to }, { farEnds }) => {
-        farEnds[to].deleted(pid);
-        return flow.finish(settleVoid(flow.store, flow.producer(to), row, { atomic }));
-      },
-      model: (model, parcel) => model.voided(parcel, atomic),
-    }),
-);
+const letGoOf = (about: About, isAtomic: boolean) =>
+  new Step({
+    words: `DELETE answered 204${isAtomic ? '' : ', without a promise'}`,
+    // A run reads receipts first: whatever the producer has stored is known by then.
+    about: (model) => without(about(model), ({ producer: to }) => model.hasUnread(to)),
+    product: (flow, { row, pid, producer: to }, { farEnds }) => {
+      farEnds[to].deleted(pid);
+      return flow.finish(settleVoid(flow.store, flow.producer(to), row, { atomic: isAtomic }));
+    },
+    model: (model, parcel) => model.voided(parcel, isAtomic),
+  });
+
+const letGo = fc.tuple(pick('voiding'), fc.boolean()).map(([about, isAtomic]) => letGoOf(about, isAtomic));
 
 const readNext = (to: Producer) =>
   new Step({
@@ -415,6 +414,7 @@ class Backup implements fc.AsyncCommand<Model, System> {
 class Restore implements fc.AsyncCommand<Model, System> {
   readonly #n: number;
 
+  /** @param n 0 is the newest copy */
   constructor(n: number) {
     this.#n = n;
   }
@@ -424,7 +424,7 @@ class Restore implements fc.AsyncCommand<Model, System> {
   }
 
   async run(model: Model, system: System): Promise<void> {
-    const n = this.#n % model.backups.length;
+    const n = model.backups.length - 1 - (this.#n % model.backups.length);
     // A machine is not replaced within a day.
     system.flow.time.advanceDays(1);
     model.day++;
@@ -443,6 +443,25 @@ class Restore implements fc.AsyncCommand<Model, System> {
     return `restore ${this.#n}`;
   }
 }
+
+/** A parcel's whole way with a backup somewhere on it; then the machine is lost, and somebody may say no. */
+const lostOnTheWay = fc
+  .record({ to: producer, which: lane, until: fc.nat(3), isStored: fc.boolean(), who: fc.option(patient) })
+  .map(({ to, which, until, isStored, who }) => {
+    const about = (model: Model) => model.parcels.findLast(({ producer: whose }) => whose === to);
+    const isIn = (state: ParcelModel['state']) => (model: Model) => without(about(model), (it) => it.state !== state);
+    const before = [bindTo(to, which), wrapFor(to), publishTo(to), sendWhole(isIn('sealed'))];
+    return new Row([
+      ...before.slice(0, until + 1),
+      new Backup(),
+      ...before.slice(until + 1),
+      ...(isStored ? [receiveWhole(isIn('sealed'))] : []),
+      new Restore(0),
+      ...(who === null ? [] : [stopBy(who, 'all')]),
+      readNext(to),
+      letGoOf(isIn('voiding'), false),
+    ]);
+  });
 
 /** Receipts are rare, so their points are asked for more often. */
 const arm = fc.constantFrom(...crashPoints, ...crashPoints.filter((point) => point.startsWith('settle'))).map(
@@ -479,6 +498,7 @@ const weights = new Map<fc.Arbitrary<fc.AsyncCommand<Model, System>>, number>([
   [fc.constant(new Restart()), 1],
   [fc.constant(new Backup()), 1],
   [fc.nat(1).map((n) => new Restore(n)), 1],
+  [lostOnTheWay, 1],
   [readAll, 1],
   [confirm, 1],
 ]);
