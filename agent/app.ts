@@ -8,8 +8,10 @@ import { systemClock } from './base/clock.ts';
 import { ControlServer } from './base/control.ts';
 import { controlPath } from './base/control/address.ts';
 import { createLog, type Log } from './base/log.ts';
+import type { LocalServer } from './base/local-server.ts';
 import { acquireLock, type StateLock } from './base/lock.ts';
 import { feedWatchdog } from './base/notify.ts';
+import type { HostPort } from './base/options.ts';
 import type { Settings } from './base/settings.ts';
 import { version } from './base/version.ts';
 import type { Config, ProducerConfig } from './config/schema.ts';
@@ -25,11 +27,11 @@ import {
   Cadence,
   CrashMarker,
   DiskGuard,
-  MetricsServer,
+  metricsServer,
   type Status,
   type TrustedClock,
 } from './health/index.ts';
-import { ConnectorError, reasonOf } from './model/errors.ts';
+import { ConnectorError, type ErrorCode, reasonOf } from './model/errors.ts';
 import type { Clock, PollTally, Progress, Report } from './model/ports.ts';
 import { type Job, Scheduler } from './schedule/index.ts';
 import { readReceiptKeys } from './ship/receipt.ts';
@@ -46,7 +48,12 @@ import { statusInputs } from './app/status-inputs.ts';
 export interface AppOptions {
   readonly clock?: Clock;
   readonly log?: Log;
+  /** Without it there is no page for people. */
+  readonly openConsole?: OpenConsole | undefined;
 }
+
+/** Makes the page for people. Given from above: a console may use all of the agent, so the agent knows none. */
+export type OpenConsole = (status: () => Status) => Promise<LocalServer>;
 
 /** What `run --json` tells when everything serves. */
 export interface Ready {
@@ -79,8 +86,11 @@ export class App implements AppContext {
   readonly #loops: Promise<void>[] = [];
   readonly #listeners = new Map<string, Progress>();
   readonly #tallies = new Map<string, unknown>();
+  readonly #openConsole: OpenConsole | undefined;
+  readonly #pages: LocalServer[] = [];
+  /** Pages that could not be served, and why. */
+  readonly unserved = new Map<string, ErrorCode>();
   #control: ControlServer | undefined;
-  #metrics: MetricsServer | undefined;
   #isOverBuffer = false;
   #fedAt = Number.NEGATIVE_INFINITY;
   /** Hash of a configuration that was refused while this one runs. */
@@ -96,6 +106,7 @@ export class App implements AppContext {
     this.settings = opened.settings;
     this.time = opened.time;
     this.crash = opened.crash;
+    this.#openConsole = opened.openConsole;
     this.startedAt = this.clock.now();
     opened.events.push((event) => this.faults.note(event));
     this.pauses = new Pauses(this.settings);
@@ -147,7 +158,7 @@ export class App implements AppContext {
    */
   static async open(
     config: Config,
-    { clock = systemClock, log = createLog({ clock }) }: AppOptions = {},
+    { clock = systemClock, log = createLog({ clock }), openConsole }: AppOptions = {},
   ): Promise<App> {
     const lock = acquireLock(config.state);
     try {
@@ -160,7 +171,7 @@ export class App implements AppContext {
       const opened = openStore(config, { clock, report });
       const receiptKeys = await Promise.all(config.producers.map((producer) => readReceiptKeys(producer.receiptKeys)));
       await recover(opened.store);
-      return new App(config, { ...opened, lock, log, clock, report, crash, events, receiptKeys });
+      return new App(config, { ...opened, lock, log, clock, report, crash, events, receiptKeys, openConsole });
     } catch (error) {
       lock.release();
       throw error;
@@ -175,11 +186,7 @@ export class App implements AppContext {
     const handlers = commandHandlers(this);
     const onDefect = (error: unknown) => this.#defect(error);
     this.#control = await ControlServer.listen(controlPath(this.config.state), { handlers, onDefect });
-    this.#metrics = new MetricsServer(() => this.status());
-    const { port: metrics } = await this.#metrics.listen(
-      this.config.health.metrics.host,
-      this.config.health.metrics.port,
-    );
+    const pages = await this.#servePages();
     if (!this.crash.isSafeMode()) await this.#begin();
     this.housekeeper.start();
     for (const part of this.producers.values()) this.#loops.push(part.keepInTouch(this.signal));
@@ -187,7 +194,30 @@ export class App implements AppContext {
     const ports = Object.fromEntries(
       [...this.sources.values()].flatMap(({ name, port }) => (port ? [[name, port]] : [])),
     );
-    return { event: 'ready', pid: process.pid, ports: { ...ports, metrics } };
+    return { event: 'ready', pid: process.pid, ports: { ...ports, ...pages } };
+  }
+
+  /** One that cannot be served is told, and keeps nobody's records waiting. */
+  async #servePages(): Promise<Record<string, number>> {
+    const status = () => this.status();
+    const page = await this.#openConsole?.(status);
+    return {
+      ...(await this.#servePage('metrics', metricsServer(status), this.config.health.metrics)),
+      ...(page && (await this.#servePage('console', page, this.config.console.listen))),
+    };
+  }
+
+  async #servePage(name: string, page: LocalServer, address: HostPort): Promise<Record<string, number>> {
+    try {
+      const { port } = await page.listen(address);
+      this.#pages.push(page);
+      return { [name]: port };
+    } catch (error) {
+      if (!(error instanceof ConnectorError)) throw error;
+      this.unserved.set(name, error.code);
+      this.report({ name: 'page.failed', word: name, code: error.code });
+      return {};
+    }
   }
 
   /** An operator's word after repeated crashes: try again. Harmless when there were none. */
@@ -213,7 +243,7 @@ export class App implements AppContext {
     await this.housekeeper.stop();
     await Promise.all([...this.producers.values()].map((part) => part.close()));
     await Promise.all(this.#loops);
-    await this.#metrics?.stop();
+    for (const page of this.#pages) await page.stop();
     this.time.save();
     this.cadence.save();
     if (wasServing) this.crash.end();
@@ -428,4 +458,5 @@ interface OpenedParts {
   readonly crash: CrashMarker;
   readonly events: ((event: Parameters<Report>[0]) => void)[];
   readonly receiptKeys: Awaited<ReturnType<typeof readReceiptKeys>>[];
+  readonly openConsole: OpenConsole | undefined;
 }

@@ -3,6 +3,7 @@ import type { Config } from '../config/schema.ts';
 import type { Housekeeper } from '../flow/housekeeper.ts';
 import type { AfterCommit, Store } from '../flow/store.ts';
 import type { Cadence, CrashMarker, DiskGuard, Status, TrustedClock } from '../health/index.ts';
+import type { ErrorCode } from '../model/errors.ts';
 import type { Clock, Progress, Report } from '../model/ports.ts';
 import type { Scheduler } from '../schedule/index.ts';
 import type { Faults } from './faults.ts';
@@ -33,6 +34,8 @@ export interface AppContext {
   /** False while a command has opened the state of an agent that does not run. */
   readonly isServing: boolean;
   readonly refusedConfig: string | undefined;
+  /** Pages for this machine that could not be served, and why. */
+  readonly unserved: ReadonlyMap<string, ErrorCode>;
   status(): Status;
   finish(after: AfterCommit): Promise<void>;
   runNow(job: string, progress: Progress): Promise<unknown>;

@@ -23,6 +23,11 @@ export class SourcePart {
     return this.config.name;
   }
 
+  /** Absent while nothing listens. */
+  get openPort(): number | undefined {
+    return this.#isListening ? this.port : undefined;
+  }
+
   get polls(): boolean {
     return this.#source.poll !== undefined;
   }

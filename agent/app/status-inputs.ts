@@ -1,9 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { X509Certificate } from 'node:crypto';
 import { deliveryStates, type Tally } from '../buffer/deliveries.ts';
+import { peekJws } from '../base/jws.ts';
+import type { LastReceipt } from '../buffer/parcels.ts';
 import type { StatusInputs } from '../health/status.ts';
 import type { EventName } from '../model/events.ts';
 import { reasonOf } from '../model/errors.ts';
+import type { Receipt } from '../model/wire.ts';
 import type { AppContext } from './context.ts';
 
 /** Gathers what the status is made of. Counts come from counters, so it costs a millisecond at ten million rows. */
@@ -26,6 +29,7 @@ export function statusInputs(app: AppContext, events: ReadonlyMap<EventName, num
     deliveries: Object.fromEntries(
       deliveryStates.map((state) => [state, sum(tally, (row) => row.state === state)]),
     ) as StatusInputs['deliveries'],
+    held: heldStatus(app),
     quarantined: store.records.quarantinedCount(),
     gaps: store.memory.gapCount(),
     register: { fresh: !isStale, ...(asOf !== undefined && { asOf }) },
@@ -36,6 +40,7 @@ export function statusInputs(app: AppContext, events: ReadonlyMap<EventName, num
     jobs: app.scheduler.status(),
     certificates: config.producers.flatMap(certificateInputs),
     config: { running: config.hash, ...(app.refusedConfig !== undefined && { failed: app.refusedConfig }) },
+    unserved: [...app.unserved].map(([name, code]) => ({ name, code })),
     recentCrashes: app.crash.recentCrashes(),
     ...(lastBackup !== undefined && { lastBackupAt: Number(lastBackup) }),
     events,
@@ -56,6 +61,7 @@ function sourceInput(
   const { id } = app.store.names.source(name);
   const code = app.faults.of(name);
   const silence = app.cadence.silence(name, app.time.now());
+  const port = app.sources.get(name)?.openPort;
   const lastOkAt = app.store.memory
     .tally()
     .filter(({ source }) => source === id)
@@ -63,6 +69,7 @@ function sourceInput(
   return {
     name,
     kind,
+    ...(port !== undefined && { port }),
     isPaused: app.pauses.has(name),
     ...(code && { code }),
     ...(silence && { silence }),
@@ -80,6 +87,7 @@ function producerInput(app: AppContext, name: string, tally: readonly Tally[]) {
     .filter((at) => at !== undefined);
   const unopened = parcels.inState('stored', id)[0]?.storedAt;
   const lastStoredAt = parcels.lastStoredAt(id);
+  const receipt = parcels.lastReceipt(id);
   return {
     name,
     isPaused: app.pauses.has(name),
@@ -88,6 +96,20 @@ function producerInput(app: AppContext, name: string, tally: readonly Tally[]) {
     ...(waiting.length > 0 && { oldestUnsentAt: Math.min(...waiting) }),
     ...(unopened && { oldestUnopenedAt: unopened }),
     ...(lastStoredAt !== undefined && { lastStoredAt }),
+    ...(receipt && { lastReceipt: { ...receiptFacts(receipt), at: receipt.at } }),
+  };
+}
+
+function receiptFacts({ jws }: LastReceipt): Pick<Receipt, 'status' | 'sequence'> {
+  const { status, sequence } = peekJws(jws) as Receipt;
+  return { status, sequence };
+}
+
+function heldStatus({ store: { deliveries } }: AppContext): StatusInputs['held'] {
+  const firstUntil = deliveries.firstUntil();
+  return {
+    byReason: Object.fromEntries(deliveries.heldTally().map(({ reason, n }) => [reason, n])),
+    ...(firstUntil !== undefined && { firstUntil }),
   };
 }
 

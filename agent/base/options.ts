@@ -63,6 +63,11 @@ export function formatHostPort({ host, port }: HostPort): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** Names of this machine to itself: nobody else can reach what listens there. */
+export function isLoopback(host: string): boolean {
+  return host === '127.0.0.1' || host === '::1' || host === 'localhost';
+}
+
 /** An IPv4 address or a name; a name of digits and dots only is a mistyped address, not a name. */
 function isHostName(host: string): boolean {
   if (/^[0-9.]+$/.test(host)) return isIP(host) === 4;
@@ -93,6 +98,17 @@ export function size(range: { min?: string; max?: string } = {}) {
 export function listenAddress() {
   const rule = 'expected an address and a port such as 127.0.0.1:2575 or [::1]:0';
   return z.string(rule).transform(parsed(parseHostPort, rule)).register(optionTraits, { kind: 'listen' });
+}
+
+/** An address of this machine itself, for what asks nobody who they are. */
+export function loopbackAddress() {
+  const rule =
+    'expected 127.0.0.1, [::1] or localhost and a port: it asks for no password; other machines use a tunnel';
+  const parse = (text: string) => {
+    const address = parseHostPort(text);
+    return address && isLoopback(address.host) ? address : undefined;
+  };
+  return z.string(rule).transform(parsed(parse, rule)).register(optionTraits, { kind: 'listen' });
 }
 
 /** An address to connect to: as above, without port 0. */

@@ -1,5 +1,5 @@
 import type { Db, Statement } from '../base/database.ts';
-import type { SubjectId } from '../model/ports.ts';
+import type { HoldReason, SubjectId } from '../model/ports.ts';
 import type { Instant, Lane } from '../model/record.ts';
 import type { RecordRow } from './records.ts';
 
@@ -78,6 +78,8 @@ export class Deliveries {
   readonly #readyPage: Statement<[RecordRow, number], JudgedDelivery>;
   readonly #expired: Statement<[Instant, number], DeliveryPair & { until: Instant }>;
   readonly #tally: Statement<[], Tally>;
+  readonly #heldTally: Statement<[], { reason: HoldReason; n: number }>;
+  readonly #firstUntil: Statement<[], { until: Instant }>;
   readonly #reviveRejected: Statement<[number], unknown>;
   readonly #oldest: Statement<[number, Lane], { at: Instant }>;
 
@@ -111,6 +113,8 @@ export class Deliveries {
       `SELECT record, producer, until FROM delivery WHERE state = 'held' AND until <= ? ORDER BY until LIMIT ?`,
     );
     this.#tally = db.prepare('SELECT producer, source, lane, state, n, bytes FROM tally WHERE n > 0');
+    this.#heldTally = db.prepare('SELECT reason, n FROM held_tally WHERE n > 0');
+    this.#firstUntil = db.prepare(`SELECT until FROM delivery WHERE state = 'held' ORDER BY until LIMIT 1`);
     this.#reviveRejected = db.prepare(
       `UPDATE delivery SET state = 'ready', reason = NULL, parcel = NULL
        WHERE producer = ? AND state = 'rejected' AND reason = 'rejected'`,
@@ -171,6 +175,15 @@ export class Deliveries {
 
   tally(): Tally[] {
     return this.#tally.all();
+  }
+
+  heldTally(): { reason: HoldReason; n: number }[] {
+    return this.#heldTally.all();
+  }
+
+  /** When the first of what is held will be destroyed, if it still may not leave by then. */
+  firstUntil(): Instant | undefined {
+    return this.#firstUntil.get()?.until;
   }
 
   /** What a producer could not open may be packed for it again. */

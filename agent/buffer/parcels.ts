@@ -29,6 +29,16 @@ export interface Parcel {
   readonly reason: string | null;
 }
 
+/** The end of a producer's chain of receipts. */
+export interface LastReceipt {
+  readonly sequence: number;
+  readonly digest: string;
+  /** Verified before it was kept. */
+  readonly jws: string;
+  /** When it was. */
+  readonly at: Instant;
+}
+
 const columns = `id, pid, producer, lane, state, sequence, previous, register_version AS registerVersion,
   judged_on AS judgedOn, records, payload_bytes AS payloadBytes, subjects, bytes, sha256, statement,
   bytes_sent AS bytesSent, provision, created_at AS createdAt, published_at AS publishedAt, stored_at AS storedAt,
@@ -44,7 +54,7 @@ export class Parcels {
   readonly #sent: Statement<[number, number], unknown>;
   readonly #judged: Statement<[number, DayJst, number], unknown>;
   readonly #lastStored: Statement<[number], { at: Instant | null }>;
-  readonly #lastReceipt: Statement<[number], { sequence: number; digest: string }>;
+  readonly #lastReceipt: Statement<[number], LastReceipt>;
 
   constructor(db: Db) {
     this.#db = db;
@@ -56,9 +66,11 @@ export class Parcels {
     );
     this.#sent = db.prepare('UPDATE parcel SET bytes_sent = max(bytes_sent, ?) WHERE id = ?');
     this.#judged = db.prepare('UPDATE parcel SET register_version = ?, judged_on = ? WHERE id = ?');
-    this.#lastStored = db.prepare('SELECT max(stored_at) AS at FROM parcel WHERE producer = ?');
+    this.#lastStored = db.prepare(
+      'SELECT max(stored_at) AS at FROM parcel WHERE producer = ? AND stored_at IS NOT NULL',
+    );
     this.#lastReceipt = db.prepare(
-      'SELECT sequence, digest FROM receipt WHERE producer = ? ORDER BY sequence DESC LIMIT 1',
+      'SELECT sequence, digest, jws, at FROM receipt WHERE producer = ? ORDER BY sequence DESC LIMIT 1',
     );
   }
 
@@ -148,7 +160,7 @@ export class Parcels {
     return this.#lastStored.get(producer)?.at ?? undefined;
   }
 
-  lastReceipt(producer: number): { sequence: number; digest: string } | undefined {
+  lastReceipt(producer: number): LastReceipt | undefined {
     return this.#lastReceipt.get(producer);
   }
 

@@ -77,6 +77,18 @@ export const bufferMigration: Migration = {
         ON CONFLICT DO UPDATE SET n = n + 1, bytes = bytes + excluded.bytes;
     END;
 
+    -- The same for what is held, by reason: the first of a million held rows is asked for at every look at the status.
+    CREATE TABLE held_tally(reason TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TRIGGER delivery_held_added AFTER INSERT ON delivery WHEN new.state = 'held' BEGIN
+      INSERT INTO held_tally VALUES (new.reason, 1) ON CONFLICT DO UPDATE SET n = n + 1;
+    END;
+    CREATE TRIGGER delivery_held_moved AFTER UPDATE OF state, reason ON delivery
+    WHEN (old.state = 'held' OR new.state = 'held') AND (old.state <> new.state OR old.reason IS NOT new.reason) BEGIN
+      UPDATE held_tally SET n = n - 1 WHERE old.state = 'held' AND reason = old.reason;
+      INSERT INTO held_tally SELECT new.reason, 1 WHERE new.state = 'held'
+        ON CONFLICT DO UPDATE SET n = n + 1;
+    END;
+
     CREATE TABLE intake_tally(
       source INTEGER NOT NULL, outcome TEXT NOT NULL, n INTEGER NOT NULL, last_at INTEGER NOT NULL,
       PRIMARY KEY (source, outcome)
@@ -116,6 +128,7 @@ export const bufferMigration: Migration = {
       reason TEXT
     ) STRICT;
     CREATE INDEX parcel_state ON parcel(state, producer, id);
+    CREATE INDEX parcel_stored ON parcel(producer, stored_at) WHERE stored_at IS NOT NULL;   -- when the last one was
     CREATE INDEX parcel_published ON parcel(producer, sequence) WHERE statement IS NOT NULL;
 
     CREATE TABLE receipt(

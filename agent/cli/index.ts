@@ -3,6 +3,7 @@
  *
  * Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
  */
+import type { OpenConsole } from '../app.ts';
 import { nearest } from '../base/nearest.ts';
 import { type Streams, Terminal } from '../base/terminal.ts';
 import { ConnectorError, type ErrorCode } from '../model/errors.ts';
@@ -61,6 +62,7 @@ export interface CliHost extends Streams {
   readonly signal: AbortSignal;
   /** Asks the person at the terminal; absent where there is none. */
   readonly ask?: ((question: string) => Promise<string>) | undefined;
+  readonly openConsole?: OpenConsole | undefined;
 }
 
 /** Errors that are the caller's: a wrong command, a wrong configuration. */
@@ -91,7 +93,8 @@ async function dispatch(argv: readonly string[], host: CliHost, terminal: Termin
   }
   const { verb } = await entryOf(verbName).load();
   const { values, positionals } = readArguments(verb, rest);
-  return verb.run(values, positionals, { terminal, signal: host.signal, env: host.env, ask: host.ask });
+  const { signal, env, ask, openConsole } = host;
+  return verb.run(values, positionals, { terminal, signal, env, ask, openConsole });
 }
 
 function entryOf(name: string): VerbEntry {

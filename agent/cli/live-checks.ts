@@ -4,6 +4,7 @@ import { freeSpace } from '../base/files.ts';
 import { readSiteKey } from '../base/keys.ts';
 import { secretFile } from '../base/secret.ts';
 import type { Config } from '../config/schema.ts';
+import type { Doer } from '../health/index.ts';
 import { ConnectorError, reasonOf } from '../model/errors.ts';
 
 export interface CheckResult {
@@ -13,7 +14,7 @@ export interface CheckResult {
   readonly found: string;
   /** What to do, where something is to be done, and whose work that is. */
   readonly todo?: string;
-  readonly who?: 'hospital IT' | 'vendor' | 'producer';
+  readonly who?: Doer;
 }
 
 export type LiveCheck = (config: Config, signal: AbortSignal) => Promise<readonly CheckResult[]>;
@@ -21,7 +22,7 @@ export type LiveCheck = (config: Config, signal: AbortSignal) => Promise<readonl
 export const liveChecks: readonly LiveCheck[] = [checkSiteKey, checkState, checkSpace];
 
 /** An error as a result, with its own hint as what to do. */
-export function failed(check: string, error: unknown, who: NonNullable<CheckResult['who']>): CheckResult {
+export function failed(check: string, error: unknown, who: Doer): CheckResult {
   if (!(error instanceof ConnectorError)) throw error;
   return { check, state: 'fail', found: error.message, todo: error.hint, who };
 }

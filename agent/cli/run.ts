@@ -37,7 +37,7 @@ class Runner {
   }
 
   async start(config: Config): Promise<void> {
-    this.#app = await App.open(config, { log: this.#log });
+    this.#app = await App.open(config, { log: this.#log, openConsole: this.#context.openConsole });
     try {
       this.#tell(await this.#app.serve());
     } catch (error) {

@@ -1,4 +1,5 @@
-import type { Status } from '../health/index.ts';
+import { dayJst } from '../base/clock.ts';
+import { type Bilingual, holdReasonNames, stateNames, type Status } from '../health/index.ts';
 import type { Terminal } from '../base/terminal.ts';
 import { askAgent } from './ask.ts';
 import { configOption, defineVerb } from './verb.ts';
@@ -16,18 +17,12 @@ export const verb = defineVerb({
   },
 });
 
-const words = {
-  ok: 'OK / 正常',
-  attention: 'ATTENTION / 要確認',
-  paused: 'PAUSED / 一時停止中',
-  'stopped-by-fault': 'STOPPED BY A FAULT / 障害停止',
-  safe: 'SAFE MODE / セーフモード',
-} as const;
-
 type Shown = Status & { readonly running: boolean };
 
 function show(status: Shown, terminal: Terminal): void {
-  terminal.say(status.running ? words[status.state] : 'NOT RUNNING / 停止中: this is what the state folder says.');
+  terminal.say(
+    status.running ? inBoth(stateNames[status.state]) : 'NOT RUNNING / 停止中: this is what the state folder says.',
+  );
   for (const { en, ja } of status.running ? status.advice : []) terminal.say(`  - ${en}\n    ${ja}`);
   terminal.say();
   terminal.table(
@@ -42,12 +37,13 @@ function show(status: Shown, terminal: Terminal): void {
   );
   terminal.say();
   terminal.table(
-    ['producer', 'state', 'to send', 'last stored'],
-    status.producers.map(({ name, state, queued, lastStoredAt }) => [
+    ['producer', 'state', 'to send', 'last stored', 'last receipt'],
+    status.producers.map(({ name, state, queued, lastStoredAt, lastReceipt }) => [
       name,
       state,
       String(queued.text + queued.image),
       ago(status.at, lastStoredAt),
+      lastReceipt ? `${lastReceipt.status}, parcel ${lastReceipt.sequence}, ${ago(status.at, lastReceipt.at)}` : '-',
     ]),
   );
   terminal.say();
@@ -55,6 +51,7 @@ function show(status: Shown, terminal: Terminal): void {
     ['deliveries', ''],
     Object.entries(status.deliveries).map(([state, count]) => [`  ${state}`, String(count)]),
   );
+  showHeld(status.held, terminal);
   terminal.say(`  quarantined  ${status.quarantined}`);
   terminal.say(`  gaps         ${status.gaps}`);
   terminal.say();
@@ -64,6 +61,21 @@ function show(status: Shown, terminal: Terminal): void {
   terminal.say(`clock     ${status.clock.trusted ? 'trusted' : `not trusted (${status.clock.reason})`}`);
   terminal.say(`disk      ${status.disk.state}, ${Math.floor(status.disk.freeBytes / 2 ** 20)} MiB free`);
   terminal.say(`ledger    ${status.ledgerHead?.seq ?? 0} entries`);
+}
+
+/** Why what is held is held, and the day the first of it is destroyed. */
+function showHeld({ byReason, firstUntil }: Status['held'], terminal: Terminal): void {
+  for (const [reason, names] of Object.entries(holdReasonNames)) {
+    const count = byReason[reason as keyof typeof byReason] ?? 0;
+    if (count > 0) terminal.say(`  held: ${count}  ${inBoth(names)}`);
+  }
+  if (firstUntil === undefined) return;
+  terminal.say(`  held in the hospital, encrypted, not provided; the first is destroyed on ${dayJst(firstUntil)}`);
+  terminal.say(`  院内保留・暗号化・未提供。最初の破棄予定日 ${dayJst(firstUntil)}`);
+}
+
+function inBoth({ en, ja }: Bilingual): string {
+  return `${en} / ${ja}`;
 }
 
 function ago(now: number, then: number | undefined): string {

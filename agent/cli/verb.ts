@@ -3,6 +3,7 @@
  * of options, so a misspelt option does not compile.
  */
 import { parseArgs } from 'node:util';
+import type { OpenConsole } from '../app.ts';
 import { nearest } from '../base/nearest.ts';
 import type { Terminal } from '../base/terminal.ts';
 import { ConnectorError } from '../model/errors.ts';
@@ -38,6 +39,8 @@ export interface VerbContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Asks the person at the terminal; absent where there is none. */
   readonly ask?: ((question: string) => Promise<string>) | undefined;
+  /** The page for people, beside the agent that runs; absent where none is wanted. */
+  readonly openConsole?: OpenConsole | undefined;
 }
 
 export interface Verb<Options extends OptionTable = OptionTable> {

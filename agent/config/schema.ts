@@ -11,7 +11,7 @@ import {
   duration,
   filePath,
   keyReference,
-  listenAddress,
+  loopbackAddress,
   schedule,
   secret,
   size,
@@ -160,9 +160,11 @@ const retention = z
 
 const webConsole = z
   .strictObject({
-    listen: listenAddress()
+    listen: loopbackAddress()
       .prefault(defaultListen.console)
-      .describe('Where the console is served: address:port, loopback unless you know why not.'),
+      .describe(
+        'Where the page for people is served: a loopback address and a port. Other machines reach it by an SSH tunnel.',
+      ),
   })
   .prefault({});
 
@@ -171,9 +173,9 @@ const health = z
     heartbeat: duration({ min: '10s', max: '1h' })
       .prefault('60s')
       .describe('How often the producer hears from us; 10s to 1h.'),
-    metrics: listenAddress()
+    metrics: loopbackAddress()
       .prefault(defaultListen.metrics)
-      .describe("Prometheus metrics for the hospital's own monitoring: address:port."),
+      .describe("Prometheus metrics for the hospital's own monitoring: a loopback address and a port."),
   })
   .prefault({});
 

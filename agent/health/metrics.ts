@@ -5,18 +5,9 @@
  *   GET /metrics    200
  *   GET /healthz    200 `ok`, or 503 with the state word when the connector does not do its work
  */
-import assert from 'node:assert/strict';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { ConnectorError, reasonOf } from '../model/errors.ts';
+import { LocalServer, type Reply } from '../base/local-server.ts';
 import type { Status } from './status.ts';
 import { stateWords } from './words.ts';
-
-/** One Prometheus, one check by hand, and some that hang. */
-const connectionsMax = 16;
-const requestMsMax = 5_000;
-const headerBytesMax = 4_096;
-
-const loopback = new Set(['127.0.0.1', '::1', 'localhost']);
 
 type Labels = Readonly<Record<string, string>>;
 
@@ -27,56 +18,18 @@ interface Family {
   readonly samples: readonly (readonly [value: number, labels?: Labels])[];
 }
 
-export class MetricsServer {
-  readonly #server: Server;
-
-  constructor(status: () => Status) {
-    this.#server = createServer({ maxHeaderSize: headerBytesMax, requestTimeout: requestMsMax }, (request, response) =>
-      answer(request, response, status),
-    );
-    this.#server.maxConnections = connectionsMax;
-    this.#server.headersTimeout = requestMsMax;
-    this.#server.timeout = requestMsMax;
-  }
-
-  /** @throws ConnectorError METRICS_UNAVAILABLE - the port is taken, or the host is not this machine itself. */
-  async listen(host: string, port: number): Promise<{ readonly port: number }> {
-    const fail = (reason: string) => new ConnectorError('METRICS_UNAVAILABLE', { address: `${host}:${port}`, reason });
-    if (!loopback.has(host)) throw fail('it is not a loopback address');
-    await new Promise<void>((resolve, reject) => {
-      const refuse = (error: Error) => reject(fail(reasonOf(error)));
-      this.#server.once('error', refuse).listen(port, host, () => {
-        this.#server.off('error', refuse);
-        resolve();
-      });
-    });
-    const bound = this.#server.address();
-    assert(typeof bound === 'object' && bound !== null);
-    return { port: bound.port };
-  }
-
-  /** Harmless twice. */
-  async stop(): Promise<void> {
-    this.#server.closeAllConnections();
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
-  }
+/** @returns a server whose `listen` may throw METRICS_UNAVAILABLE */
+export function metricsServer(status: () => Status): LocalServer {
+  return new LocalServer({ unavailable: 'METRICS_UNAVAILABLE', answer: ({ path }) => answer(path, status) });
 }
 
-function answer(request: IncomingMessage, response: ServerResponse, status: () => Status): void {
-  // A web page that points its own name at 127.0.0.1 (DNS rebinding) still sends that name.
-  const host = (request.headers.host ?? '').replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
-  if (!loopback.has(host)) return end(response, 421, 'not this host\n');
-  if (request.method !== 'GET') return end(response, 405, 'only GET\n');
-  if (request.url === '/metrics')
-    return end(response, 200, expose(status()), 'text/plain; version=0.0.4; charset=utf-8');
-  if (request.url !== '/healthz') return end(response, 404, 'not found\n');
+function answer(path: string, status: () => Status): Reply {
+  if (path === '/metrics')
+    return { status: 200, body: expose(status()), type: 'text/plain; version=0.0.4; charset=utf-8' };
+  if (path !== '/healthz') return { status: 404, body: 'not found\n' };
   const { state } = status();
   const works = state !== 'safe' && state !== 'stopped-by-fault';
-  return end(response, works ? 200 : 503, works ? 'ok\n' : `${state}\n`);
-}
-
-function end(response: ServerResponse, code: number, body: string, type = 'text/plain; charset=utf-8'): void {
-  response.writeHead(code, { 'Content-Type': type, 'Cache-Control': 'no-store', Connection: 'close' }).end(body);
+  return { status: works ? 200 : 503, body: works ? 'ok\n' : `${state}\n` };
 }
 
 export function expose(status: Status): string {

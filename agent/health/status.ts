@@ -5,13 +5,14 @@
 import type { DeliveryState } from '../buffer/deliveries.ts';
 import type { EventName } from '../model/events.ts';
 import { type ErrorCode, errorTable } from '../model/errors.ts';
+import type { HoldReason } from '../model/ports.ts';
 import type { Instant, Lane } from '../model/record.ts';
-import type { LedgerHead } from '../model/wire.ts';
+import type { LedgerHead, ReceiptStatus } from '../model/wire.ts';
 import { type Advice, type AdviceReason, adviceReasons, advise } from './advice.ts';
 import type { Silence } from './cadence.ts';
 import type { DiskStatus } from './disk.ts';
 import type { ClockStatus } from './trusted-clock.ts';
-import type { SourceKind, StateWord } from './words.ts';
+import { distrustNames, type SourceKind, type StateWord } from './words.ts';
 
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
@@ -28,6 +29,8 @@ type PerLane = Readonly<Record<Lane, number>>;
 export interface SourceInput {
   readonly name: string;
   readonly kind: SourceKind;
+  /** Where it listens now; absent while it does not, or never does. */
+  readonly port?: number;
   readonly isPaused: boolean;
   /** The error it is failing with now; absent when it works. */
   readonly code?: ErrorCode;
@@ -46,6 +49,8 @@ export interface ProducerInput {
   readonly code?: ErrorCode;
   readonly lastContactAt?: Instant;
   readonly lastStoredAt?: Instant;
+  /** The newest receipt: of which parcel, and when it was verified here. */
+  readonly lastReceipt?: { readonly status: ReceiptStatus; readonly sequence: number; readonly at: Instant };
   /** Deliveries ready or packed for it, by lane. */
   readonly queued: PerLane;
   /** When its oldest such delivery became ready. */
@@ -71,6 +76,13 @@ export interface CertificateInput {
   readonly notAfter: Instant;
 }
 
+/** In the hospital, encrypted, not provided: 院内保留・暗号化・未提供. */
+export interface HeldStatus {
+  readonly byReason: Readonly<Partial<Record<HoldReason, number>>>;
+  /** When the first of it is destroyed if it still may not leave (`hold.days`); absent when nothing is held. */
+  readonly firstUntil?: Instant;
+}
+
 export interface StatusInputs {
   readonly now: Instant;
   readonly version: string;
@@ -83,6 +95,7 @@ export interface StatusInputs {
   readonly sources: readonly SourceInput[];
   readonly producers: readonly ProducerInput[];
   readonly deliveries: Readonly<Record<DeliveryState, number>>;
+  readonly held: HeldStatus;
   readonly quarantined: number;
   readonly gaps: number;
   readonly register: { readonly fresh: boolean; readonly asOf?: Instant };
@@ -95,6 +108,8 @@ export interface StatusInputs {
   /** SHA-256 (hex) of the configuration that runs, was last received, and was last refused. */
   readonly config: { readonly running: string; readonly received?: string; readonly failed?: string };
   readonly recentCrashes: number;
+  /** Pages for this machine (console, metrics) that could not be served, and why. */
+  readonly unserved: readonly { readonly name: string; readonly code: ErrorCode }[];
   readonly lastBackupAt?: Instant;
   readonly events: ReadonlyMap<EventName, number>;
 }
@@ -109,6 +124,7 @@ export interface Status {
   readonly sources: readonly (SourceInput & { readonly state: PartState })[];
   readonly producers: readonly (ProducerInput & { readonly state: PartState })[];
   readonly deliveries: Readonly<Record<DeliveryState, number>>;
+  readonly held: HeldStatus;
   readonly quarantined: number;
   readonly gaps: number;
   readonly oldestUnsentMs: number;
@@ -118,7 +134,7 @@ export interface Status {
   readonly ledgerHead?: LedgerHead;
   readonly retractions: { readonly open: number; readonly oldestMs?: number };
   readonly jobs: readonly JobInput[];
-  readonly certificates: readonly { readonly name: string; readonly daysLeft: number }[];
+  readonly certificates: readonly (CertificateInput & { readonly daysLeft: number })[];
   readonly config: StatusInputs['config'];
   readonly recentCrashes: number;
   readonly backupAgeMs?: number;
@@ -130,7 +146,7 @@ export type PartState = 'ok' | 'failing' | 'paused' | 'silent';
 export function buildStatus(inputs: StatusInputs): Status {
   const advice = adviceFor(inputs).toSorted((a, b) => rank(a.reason) - rank(b.reason));
   const { now, retractions, lastBackupAt, ledgerHead } = inputs;
-  const { version, deliveries, quarantined, gaps, register, clock, disk, jobs, config, recentCrashes } = inputs;
+  const { version, deliveries, held, quarantined, gaps, register, clock, disk, jobs, config, recentCrashes } = inputs;
   return {
     state: stateOf(inputs, advice),
     advice,
@@ -140,6 +156,7 @@ export function buildStatus(inputs: StatusInputs): Status {
     sources: inputs.sources.map((source) => ({ ...source, state: partState(source) })),
     producers: inputs.producers.map((producer) => ({ ...producer, state: partState(producer) })),
     deliveries,
+    held,
     quarantined,
     gaps,
     oldestUnsentMs: Math.max(0, ...inputs.producers.map((producer) => ageMs(now, producer.oldestUnsentAt))),
@@ -152,7 +169,10 @@ export function buildStatus(inputs: StatusInputs): Status {
       ...(retractions.oldestAt !== undefined && { oldestMs: ageMs(now, retractions.oldestAt) }),
     },
     jobs,
-    certificates: inputs.certificates.map(({ name, notAfter }) => ({ name, daysLeft: daysLeft(now, notAfter) })),
+    certificates: inputs.certificates.map((certificate) => ({
+      ...certificate,
+      daysLeft: daysLeft(now, certificate.notAfter),
+    })),
     config,
     recentCrashes,
     ...(lastBackupAt !== undefined && { backupAgeMs: ageMs(now, lastBackupAt) }),
@@ -183,6 +203,7 @@ function adviceFor(inputs: StatusInputs): Advice[] {
     ...inputs.producers.flatMap((producer) => aboutProducer(producer, inputs.now)),
     ...inputs.certificates.flatMap((certificate) => aboutCertificate(certificate, inputs.now)),
     ...inputs.jobs.flatMap(aboutJob),
+    ...inputs.unserved.map(({ name, code }) => advise('page-unavailable', { subject: name, code })),
     ...aboutPeople(inputs),
   ];
 }
@@ -190,7 +211,7 @@ function adviceFor(inputs: StatusInputs): Advice[] {
 function aboutMode({ isSafeMode, fault, isPaused, config }: StatusInputs): Advice[] {
   return [
     ...(isSafeMode ? [advise('safe-mode')] : []),
-    ...(fault ? [advise('fault', errorWords(fault))] : []),
+    ...(fault ? [advise('fault', { code: fault })] : []),
     ...(isPaused ? [advise('paused')] : []),
     ...(config.failed !== undefined ? [advise('config-failed')] : []),
   ];
@@ -200,7 +221,7 @@ function aboutHolding({ clock, register, now }: StatusInputs): Advice[] {
   const offsetMinutes = Math.round((clock.offsetMs ?? 0) / 60_000);
   const hours = hoursOf(ageMs(now, register.asOf));
   return [
-    ...(clock.trusted ? [] : [advise('clock-untrusted', { reason: clock.reason ?? '-', offsetMinutes })]),
+    ...(clock.trusted ? [] : [advise('clock-untrusted', { ...distrustWords(clock), offsetMinutes })]),
     ...(register.asOf === undefined ? [advise('register-missing')] : []),
     ...(register.asOf !== undefined && !register.fresh ? [advise('register-stale', { hours })] : []),
   ];
@@ -218,7 +239,7 @@ function aboutDisk({ disk, now, lastBackupAt }: StatusInputs): Advice[] {
 function aboutSource(source: SourceInput): Advice[] {
   const state = partState(source);
   const subject = source.name;
-  if (state === 'failing' && source.code) return [advise('source-failing', { subject, ...errorWords(source.code) })];
+  if (state === 'failing' && source.code) return [advise('source-failing', { subject, code: source.code })];
   if (state === 'silent') return [advise('source-silent', { subject, hours: hoursOf(source.silence?.silentMs ?? 0) })];
   return [];
 }
@@ -227,9 +248,9 @@ function aboutProducer(producer: ProducerInput, now: Instant): Advice[] {
   const subject = producer.name;
   const unsentMs = ageMs(now, producer.oldestUnsentAt);
   const unopenedMs = ageMs(now, producer.oldestUnopenedAt);
-  const isFailing = producer.code && !producer.isPaused;
+  const code = producer.isPaused ? undefined : producer.code;
   return [
-    ...(isFailing && producer.code ? [advise('producer-unreachable', { subject, ...errorWords(producer.code) })] : []),
+    ...(code ? [advise('producer-unreachable', { subject, code })] : []),
     ...(unsentMs > backlogMsMax ? [advise('backlog-old', { subject, hours: hoursOf(unsentMs) })] : []),
     ...(unopenedMs > openingMsMax ? [advise('opening-late', { subject, days: Math.floor(unopenedMs / dayMs) })] : []),
   ];
@@ -242,7 +263,7 @@ function aboutCertificate({ name, notAfter }: CertificateInput, now: Instant): A
 }
 
 function aboutJob({ name, lastCode, paused }: JobInput): Advice[] {
-  if (paused || lastCode === undefined || !(lastCode in errorTable)) return [];
+  if (paused || !isErrorCode(lastCode)) return [];
   return [advise('job-failing', { subject: name, code: lastCode })];
 }
 
@@ -255,8 +276,13 @@ function aboutPeople({ deliveries, quarantined, retractions, now }: StatusInputs
   ];
 }
 
-function errorWords(code: ErrorCode): { code: string; hint: string; hintJa: string } {
-  return { code, hint: errorTable[code].hint, hintJa: errorTable[code].ja };
+function distrustWords({ reason = 'unconfirmed' }: ClockStatus): { reason: string; reasonJa: string } {
+  const { en, ja } = distrustNames[reason];
+  return { reason: en, reasonJa: ja };
+}
+
+function isErrorCode(code: string | undefined): code is ErrorCode {
+  return code !== undefined && Object.hasOwn(errorTable, code);
 }
 
 function rank(reason: AdviceReason): number {

@@ -223,6 +223,12 @@ export const errorTable = {
     hint: 'Stopping the service is safe all the same: what it had not finished is done again after the next start.',
     ja: '処理が時間内に停止しませんでした。そのままサービスを停止しても安全です。次回起動後にやり直します。',
   },
+  HOST_REFUSED: {
+    class: 'permanent',
+    sentence: 'A request was not answered: it named another host than this machine.',
+    hint: 'Open the page as http://127.0.0.1:8420/ or http://localhost:8420/, also through a tunnel. Under any other name a web page from elsewhere could read it.',
+    ja: 'この名前では応答しません。http://127.0.0.1:8420/ または http://localhost:8420/ を開いてください（トンネル経由でも同じです）。',
+  },
   METRICS_UNAVAILABLE: {
     class: 'permanent',
     sentence: 'The metrics cannot be served on {address}: {reason}.',

@@ -56,6 +56,7 @@ export const eventTable = {
   'disk.reserve-released': 'error',
   'backup.journal-failed': 'warn',
   'heartbeat.failed': 'warn',
+  'page.failed': 'error',
   // Producer's side
   'intake.listening': 'info',
   'intake.stopped': 'info',

@@ -26,13 +26,22 @@ const large = [
 /** Why these may begin at one end of a table: they read in pages, or one row, or it stays small after all. */
 const mayScan: Readonly<Record<string, string>> = {
   'SELECT id, root FROM subject WHERE id > ? ORDER BY id LIMIT ?': 'pages',
+  'SELECT max(id) AS id FROM record': 'the last row alone',
   'SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1': 'the last row alone',
   'SELECT count(*) FILTER (WHERE acknowledged_at IS NULL) AS open, count(acknowledged_at) AS acknowledged, min(at) FILTER (WHERE acknowledged_at IS NULL) AS oldest FROM retraction':
     'one row a person who stopped after delivery: hundreds in ten years',
 };
 
 /** Indexes over the few rows of a kind: reading one from end to end reads what is wanted. */
-const partial = ['record_quarantine', 'record_present', 'gap_waiting', 'gap_open', 'delivery_ready', 'delivery_held'];
+const partial = [
+  'record_quarantine',
+  'record_present',
+  'gap_waiting',
+  'gap_open',
+  'delivery_ready',
+  'delivery_held',
+  'delivery_until',
+];
 
 let flow: Flow;
 let prepared: readonly string[] = [];
@@ -70,7 +79,8 @@ it('sees the statements of every class', () => {
 it('has no statement that scans a table that grows', () => {
   const scans = prepared.flatMap((sql) =>
     planOf(sql)
-      .filter((step) => large.some((table) => step === `SCAN ${table}` || step.startsWith(`SCAN ${table} `)))
+      // A bare SEARCH is what SQLite calls a scan for the greatest value.
+      .filter((step) => large.some((table) => new RegExp(`^(SCAN ${table}\\b|SEARCH ${table}$)`).test(step)))
       .filter((step) => !(squeezed(sql) in mayScan) && !partial.some((index) => step.endsWith(`INDEX ${index}`)))
       .map((step) => `${step}: ${squeezed(sql)}`),
   );
@@ -108,6 +118,8 @@ it.each([
   ['one memory of a source', 'FROM source_state WHERE source = ? AND kind = ? AND key = ?', 'PRIMARY KEY'],
   ['the memories of a source below a mark', 'mark < ? ORDER BY mark', 'source_state_mark'],
   ['parcels by state', 'FROM parcel WHERE state = ? AND producer = ?', 'parcel_state'],
+  ['the first that will be destroyed', "WHERE state = 'held' ORDER BY until LIMIT 1", 'delivery_until'],
+  ['the parcel stored last', 'max(stored_at) AS at', 'parcel_stored'],
   ['the parcel published last', 'statement IS NOT NULL ORDER BY sequence DESC', 'parcel_published'],
   ['the receipt that came last', 'FROM receipt WHERE producer = ? ORDER BY sequence DESC', 'PRIMARY KEY'],
   ['open retractions', 'acknowledged_at IS NULL ORDER BY at', 'retraction_open'],

@@ -460,6 +460,12 @@ export function breaches(store: Store): string[] {
     `SELECT pid FROM parcel WHERE state IN ('stored','opened','rejected')
     AND pid NOT IN (SELECT parcel FROM provision)`,
   );
+  const reasons = `SELECT reason, count(*) AS n FROM delivery WHERE state = 'held' GROUP BY 1`;
+  const heldTally = 'SELECT reason, n FROM held_tally WHERE n <> 0';
+  none(
+    'a count of what is held that is wrong',
+    `SELECT * FROM (${reasons} EXCEPT ${heldTally}) UNION ALL SELECT * FROM (${heldTally} EXCEPT ${reasons})`,
+  );
   const counted = `SELECT delivery.producer, record.source, delivery.lane, delivery.state, count(*), sum(delivery.bytes)
     FROM delivery JOIN record ON record.id = delivery.record GROUP BY 1, 2, 3, 4`;
   const kept = 'SELECT producer, source, lane, state, n, bytes FROM tally WHERE n <> 0';

@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import type { Doer } from '../../health/index.ts';
 import { ConnectorError } from '../../model/errors.ts';
 import type { Probe } from '../../model/ports.ts';
 import type { AppContext } from '../context.ts';
@@ -12,7 +13,7 @@ interface Found {
   readonly state: 'ok' | 'warn' | 'fail';
   readonly found: string;
   readonly todo?: string;
-  readonly who?: 'hospital IT' | 'vendor' | 'producer';
+  readonly who?: Doer;
 }
 
 const dayMs = 86_400_000;
@@ -40,12 +41,7 @@ async function checkSource(name: string, probe: () => Promise<Probe>): Promise<F
   return { check, state: 'fail', found: result.error.message, todo: result.error.hint, who: 'hospital IT' };
 }
 
-async function attempt(
-  check: string,
-  who: Found['who'] & string,
-  work: () => Promise<void>,
-  found: string,
-): Promise<Found> {
+async function attempt(check: string, who: Doer, work: () => Promise<void>, found: string): Promise<Found> {
   try {
     await work();
     return { check, state: 'ok', found };
