@@ -1,5 +1,6 @@
 #!/usr/bin/env -S node --max-semi-space-size=2
 /** argv to the command line, its answer to the exit code; nothing else. */
+import type { OpenConsole } from './app.ts';
 import { runCli } from './cli/index.ts';
 
 // Whatever is written is for the service user alone, also what SQLite makes.
@@ -24,6 +25,12 @@ async function ask(question: string): Promise<string> {
   }
 }
 
+/** Here, because the command line and the console do not know each other. */
+const openConsole: OpenConsole = async (status) => {
+  const { consoleServer } = await import('./console/index.ts');
+  return consoleServer(status);
+};
+
 // Not process.exit: on Windows it asserts while the thread pool works, and it cuts off what stdout has not written.
 process.exitCode = await runCli(process.argv.slice(2), {
   stdout: process.stdout,
@@ -31,4 +38,5 @@ process.exitCode = await runCli(process.argv.slice(2), {
   env: process.env,
   signal: stop.signal,
   ask: process.stdin.isTTY ? ask : undefined,
+  openConsole,
 });

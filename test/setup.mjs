@@ -24,7 +24,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** Debian package by the command that shows it is there. A missing one fails the run; no test is skipped for it. */
+/** Debian package by the command, or the file, that shows it is there. A missing one fails the run; no test is skipped for it. */
 const peers = {
   age: 'age',
   zstd: 'zstd',
@@ -36,6 +36,8 @@ const peers = {
   storescu: 'dcmtk',
   Orthanc: 'orthanc',
   'systemd-analyze': 'systemd',
+  chromium: 'chromium',
+  '/usr/share/fonts/opentype/ipafont-gothic/ipag.ttf': 'fonts-ipafont-gothic',
 };
 
 /** What the pinned Node needs besides glibc; slim Debian images lack it. */
@@ -127,8 +129,8 @@ function npmCi(path) {
 }
 
 function missingDebianPackages(wanted) {
-  const missing = Object.keys(wanted).filter((command) => !isOnPath(command));
-  const packages = missing.map((command) => wanted[command]);
+  const missing = Object.keys(wanted).filter((sign) => !(sign.startsWith('/') ? existsSync(sign) : isOnPath(sign)));
+  const packages = missing.map((sign) => wanted[sign]);
   if (spawnSync(pinnedNode, ['--version']).status !== 0) packages.push(runtimePackage);
   return packages;
 }

@@ -223,6 +223,12 @@ export const errorTable = {
     hint: 'Stopping the service is safe all the same: what it had not finished is done again after the next start.',
     ja: '処理が時間内に停止しませんでした。そのままサービスを停止しても安全です。次回起動後にやり直します。',
   },
+  CONSOLE_UNAVAILABLE: {
+    class: 'permanent',
+    sentence: 'The console cannot be served on {address}: {reason}.',
+    hint: 'Set `console.listen` to a free port of this machine itself, such as 127.0.0.1:8420, and reload. Records are read and shipped without it.',
+    ja: '管理画面を公開できません。console.listen を 127.0.0.1 の空きポートにして再読み込みしてください。収集と送信には影響しません。',
+  },
   HOST_REFUSED: {
     class: 'permanent',
     sentence: 'A request was not answered: it named another host than this machine.',

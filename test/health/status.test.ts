@@ -25,7 +25,7 @@ const provoked: Readonly<Record<AdviceReason, Partial<StatusInputs>>> = {
   'opening-late': { producers: [{ ...producer, oldestUnopenedAt: now - 8 * dayMs }] },
   'source-silent': { sources: [{ ...source, silence: { silentMs: 9 * hourMs, usualMs: hourMs, isUnusual: true } }] },
   'job-failing': { jobs: [{ name: 'pull pacs', lastCode: 'JOB_FAILED', missed: 0, running: false, paused: false }] },
-  'page-unavailable': { unserved: [{ name: 'metrics', code: 'METRICS_UNAVAILABLE' }] },
+  'page-unavailable': { unserved: [{ name: 'console', code: 'CONSOLE_UNAVAILABLE' }] },
   quarantined: { quarantined: 1 },
   'config-failed': { config: { running: 'ab'.repeat(32), failed: 'cd'.repeat(32) } },
   'certificate-expiring': { certificates: [{ name: 'client ldi', notAfter: now + 20 * dayMs }] },
