@@ -10,7 +10,7 @@ import { controlPath } from './base/control/address.ts';
 import { createLog, type Log } from './base/log.ts';
 import type { LocalServer } from './base/local-server.ts';
 import { acquireLock, type StateLock } from './base/lock.ts';
-import { feedWatchdog } from './base/notify.ts';
+import { feedWatchdog, watchdogEveryMs } from './base/notify.ts';
 import type { HostPort } from './base/options.ts';
 import type { Settings } from './base/settings.ts';
 import { version } from './base/version.ts';
@@ -402,10 +402,9 @@ export class App implements AppContext {
     }
   }
 
-  /** Once a minute is often enough for the five minutes of the unit. */
   async #feedWatchdog(): Promise<void> {
     const now = this.clock.monotonic();
-    if (now - this.#fedAt < watchdogEveryMs) return;
+    if (now - this.#fedAt < watchdogEveryMs(process.env)) return;
     this.#fedAt = now;
     await feedWatchdog(process.env);
   }
@@ -441,8 +440,6 @@ export class App implements AppContext {
     });
   }
 }
-
-const watchdogEveryMs = 60_000;
 
 /** States of which the payload is still here. */
 const waitingStates: ReadonlySet<string> = new Set(['held', 'ready', 'packed', 'stored']);

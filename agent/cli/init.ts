@@ -4,9 +4,10 @@
  */
 import { chmodSync, existsSync, mkdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { writeDurableSync } from '../base/files.ts';
 import { createSiteKey } from '../base/keys.ts';
+import type { SecretRef } from '../base/secret.ts';
 import { parseConfig } from '../config/load.ts';
 import { ConnectorError, reasonOf } from '../model/errors.ts';
 import { initialConfig } from './init/initial-config.ts';
@@ -39,7 +40,8 @@ export const verb = defineVerb({
     const code = facility ?? (await answer(ask, 'facility', 'Medical institution code, 10 digits (医療機関コード): '));
     const hospital = name ?? (await answer(ask, 'name', "The hospital's name (医療機関名): "));
     const { identity, recipient } = await newRecoveryKey();
-    const text = initialConfig({ ...places, code, name: hospital, recipient });
+    const siteKey = siteKeyRef(places.siteKey, context.env);
+    const text = initialConfig({ code, name: hospital, state: places.state, siteKey, recipient });
     parseConfig(text, places.config);
     if (ask && !(await confirmed(ask, places))) return 1;
     await write(places, text, recipient);
@@ -57,6 +59,11 @@ function placesOf(config: string, state: string): Places {
     siteKey: join(dirname(file), 'site.key'),
     recovery: join(folder, 'recovery.age'),
   };
+}
+
+/** Where credentials lie beside the configuration, as on an installed system, the service is handed the key by systemd. */
+function siteKeyRef(path: string, env: VerbContext['env']): SecretRef {
+  return env['CREDENTIALS_DIRECTORY'] === dirname(path) ? { credential: basename(path) } : { file: path };
 }
 
 /** A state folder that already holds a database belongs to somebody, with another site key. */

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { feedWatchdog } from '../../agent/base/notify.ts';
+import { feedWatchdog, watchdogEveryMs } from '../../agent/base/notify.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -37,6 +37,11 @@ describe('feeding the watchdog', () => {
       expect(await feedWatchdog({ PATH: join(folder, 'nothing-here'), ...env })).toBe(false);
     },
   );
+
+  it('is due four times within what systemd waits', () => {
+    expect(watchdogEveryMs({ WATCHDOG_USEC: '300000000' })).toBe(75_000);
+    expect(watchdogEveryMs({ WATCHDOG_USEC: '30000000' })).toBe(7_500);
+  });
 
   it('tells that it was not heard, and does not fail, where the command is missing or nobody listens', async () => {
     const watched = { NOTIFY_SOCKET: join(folder, 'nobody'), WATCHDOG_USEC: '300000000' };

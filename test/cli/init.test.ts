@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Decrypter } from 'age-encryption';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readSiteKey } from '../../agent/base/keys.ts';
 import { loadConfig } from '../../agent/config/load.ts';
 import { kakehashi } from './run-cli.ts';
@@ -15,7 +15,10 @@ beforeEach(() => {
   config = join(folder, 'etc', 'connector.yaml');
   state = join(folder, 'state');
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(folder, { recursive: true, force: true });
+});
 
 const init = (...more: string[]) =>
   kakehashi(
@@ -48,6 +51,14 @@ describe('init', () => {
       [state, join(folder, 'etc', 'site.key'), join(state, 'recovery.age')].map((path) => statSync(path).mode & 0o077),
     ).toEqual([0, 0, 0]);
     expect((await kakehashi('check', '--live', '--config', config)).code).toBe(0);
+  });
+
+  it('names the site key as a credential where credentials lie beside the configuration', async () => {
+    const etc = join(folder, 'etc');
+    vi.stubEnv('CREDENTIALS_DIRECTORY', etc);
+    expect(await init()).toMatchObject({ code: 0, stderr: '' });
+    expect(loadConfig(config).keys.site).toEqual({ credential: 'site.key' });
+    expect(readSiteKey(join(etc, 'site.key'))).toHaveLength(32);
   });
 
   it('shows a recovery key that opens the site key, and keeps no copy of it', async () => {

@@ -1,10 +1,11 @@
 import { join } from 'node:path';
+import type { SecretRef } from '../../base/secret.ts';
 
 export interface InitialConfig {
   readonly code: string;
   readonly name: string;
   readonly state: string;
-  readonly siteKey: string;
+  readonly siteKey: SecretRef;
   /** Public half of the recovery key. */
   readonly recipient: string;
 }
@@ -15,6 +16,7 @@ const configFolder = join(import.meta.dirname, '../../../config');
 export function initialConfig({ code, name, state, siteKey, recipient }: InitialConfig): string {
   // A JSON text is a YAML text in double quotes.
   const quoted = JSON.stringify;
+  const [kind, value] = Object.entries(siteKey)[0] as [string, string];
   return `# yaml-language-server: $schema=${join(configFolder, 'connector.schema.json')}
 # Kakehashi. Every option, with its default: ${join(configFolder, 'connector.example.yaml')}
 # After a change: kakehashi check --config FILE（変更後は必ず check を実行してください）
@@ -29,7 +31,7 @@ state: ${quoted(state)}
 
 keys:
   # Everything stored is sealed with this key. Back it up apart from the data. サイト鍵
-  site: { file: ${quoted(siteKey)} }
+  site: { ${kind}: ${quoted(value)} }
   # Public half of the recovery key that was printed. 復旧鍵の公開部分
   recovery: { recipient: ${quoted(recipient)} }
 
