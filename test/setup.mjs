@@ -38,6 +38,14 @@ const peers = {
   'systemd-analyze': 'systemd',
   chromium: 'chromium',
   '/usr/share/fonts/opentype/ipafont-gothic/ipag.ttf': 'fonts-ipafont-gothic',
+  'systemd-nspawn': 'systemd-container',
+  mmdebstrap: 'mmdebstrap',
+  minisign: 'minisign',
+  ip: 'iproute2',
+  buildah: 'buildah',
+  podman: 'podman',
+  crun: 'crun',
+  catatonit: 'catatonit',
 };
 
 /** What the pinned Node needs besides glibc; slim Debian images lack it. */

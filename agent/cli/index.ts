@@ -53,6 +53,11 @@ const verbs: Readonly<Record<string, VerbEntry>> = {
     ja: 'テスト電文の送信',
     load: () => import('./send.ts'),
   },
+  'verify-package': {
+    summary: 'check the signature of a package before it is installed',
+    ja: 'パッケージの署名検証',
+    load: () => import('./verify-package.ts'),
+  },
   demo: { summary: 'play the whole chain on this machine', ja: '実演', load: () => import('./demo.ts') },
   version: { summary: 'show the version', ja: '版の表示', load: () => import('./version.ts') },
 };

@@ -88,6 +88,12 @@ export const errorTable = {
     hint: 'Compare the key fingerprints with the other side by telephone; do not replace a key on the word of a message.',
     ja: '署名を検証できません。相手先と鍵の指紋を電話で照合してください。',
   },
+  PACKAGE_REFUSED: {
+    class: 'permanent',
+    sentence: '{path} is not shown to be what was published: {reason}.',
+    hint: 'Do not install it. Bring the package and its .minisig again, and compare the public key with the one that was given to you on paper.',
+    ja: '正規のパッケージと確認できません。インストールせず、ファイルと署名を入手し直し、公開鍵を書面と照合してください。',
+  },
   LEDGER_BROKEN: {
     class: 'permanent',
     sentence: 'The ledger does not verify at entry {seq}: {problem}.',
