@@ -6,13 +6,14 @@
 FROM debian:12-slim
 
 # A fixed number, so that the owner of a volume is the same on every host.
-RUN groupadd --system --gid 10001 kakehashi \
- && useradd --system --uid 10001 --gid kakehashi --home-dir /var/lib/kakehashi --no-create-home \
+RUN groupadd --gid 10001 kakehashi \
+ && useradd --uid 10001 --gid kakehashi --home-dir /var/lib/kakehashi --no-create-home \
       --shell /usr/sbin/nologin kakehashi \
  && install -d -m 0700 -o kakehashi -g kakehashi /var/lib/kakehashi /etc/kakehashi
 
 ADD dist/kakehashi-*-linux-x64.tar.gz /opt/
-RUN mv /opt/kakehashi-*-linux-x64 /opt/kakehashi \
+# A link and not a move, which would put the same files into a second layer.
+RUN ln -s /opt/kakehashi-*-linux-x64 /opt/kakehashi \
  && ln -s /opt/kakehashi/bin/kakehashi /opt/kakehashi/bin/kakehashi-producer /usr/bin/
 
 USER 10001:10001

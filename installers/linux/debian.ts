@@ -1,14 +1,15 @@
-/** The Debian package around a staged folder: it installs without a compiler, a network or a question. */
+/** The Debian package around a staged folder: it installs without a compiler, a network or a question; only a purge asks one. */
 import { execFileSync } from 'node:child_process';
 import { cpSync, lstatSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { type Compression, digestOf, packedAtSeconds, settle, walk } from './archive.ts';
 import { filesFolder } from './stage.ts';
 
-const maintainerScripts = ['preinst', 'postinst', 'prerm', 'postrm'];
+/** What dpkg runs, and the question that debconf asks when the package is purged. */
+const controlFiles = ['preinst', 'postinst', 'prerm', 'postrm', 'templates'];
 
 /** better-sqlite3's binary needs glibc 2.34, Node the rest; setpriv is of util-linux. */
-const depends = 'libc6 (>= 2.34), libgcc-s1, libstdc++6 (>= 5), systemd, util-linux';
+const depends = 'libc6 (>= 2.34), libgcc-s1, libstdc++6 (>= 5), systemd, util-linux, debconf (>= 0.5) | debconf-2.0';
 
 /** `1.2.0-rc.1` is older than `1.2.0`; Debian writes that with a tilde. */
 export function debianVersion(version: string): string {
@@ -35,7 +36,7 @@ export function packDebian(
     join(control, 'md5sums'),
     files.map((path) => `${digestOf('md5', path)}  ${relative(root, path)}\n`).join(''),
   );
-  for (const name of maintainerScripts) cpSync(join(filesFolder, 'debian', name), join(control, name));
+  for (const name of controlFiles) cpSync(join(filesFolder, 'debian', name), join(control, name));
   settle(root);
   const format = compression === 'fast' ? ['-Zgzip', '-z1'] : ['-Zxz', '-z6'];
   execFileSync('dpkg-deb', ['--root-owner-group', ...format, '--build', root, file], {

@@ -1,7 +1,6 @@
 /**
- * The image and its compose file as far as they can be looked at without a container engine, which the machines these
- * tests run on lack: what is written there, and the health check's own code against a real server. That the image
- * builds is not proved here.
+ * What is written in the Dockerfile and the compose file, and the health check's own code against a real server.
+ * linux.test.ts builds the image and runs it.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

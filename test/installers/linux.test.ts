@@ -1,7 +1,6 @@
 /**
  * `npm run package`, and what a hospital does with the result. Built once for all tests, with the fast compression; the
- * files inside are the ones that are handed out. Installing needs root, for chroot and the service user: without it
- * this file fails and says so.
+ * files inside are the ones that are handed out. Installing needs root: without it this file fails and says so.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
@@ -17,16 +16,23 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { Spec, Validation } from '@cyclonedx/cyclonedx-library';
+import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { digestOf, packedAtSeconds, packTarGz, settle } from '../../installers/linux/archive.ts';
 import { debianVersion } from '../../installers/linux/debian.ts';
-import { type Artefacts, buildPackages } from '../../installers/linux/package.ts';
+import { type Artefacts, buildPackages, signPackages } from '../../installers/linux/package.ts';
+import { kakehashi } from '../cli/run-cli.ts';
 import { root } from '../source-files.ts';
-import { BareSystem } from './bare-system.ts';
+import * as chroot from './chroot-story.ts';
+import { bootMachine, bootstrapDebian, enterChroot, enterHost, refusal, type System } from './debian.ts';
+import * as container from './image-story.ts';
+import type { Engine } from './image-story.ts';
+import * as machine from './machine-story.ts';
 
-/** npm, two archives and their unpacking on a busy machine with two cores. */
-const buildTimeoutMs = 240_000;
+/** npm, two archives, their unpacking, and a Debian from a mirror, on a busy machine with two cores. */
+const buildTimeoutMs = 480_000;
 
 const files = join(root, 'installers', 'linux', 'files');
 const unit = join(files, 'kakehashi.service');
@@ -35,18 +41,20 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
 let work: string;
 let built: Artefacts;
 let unpacked: string;
-let system: BareSystem;
+/** A bootstrapped Debian, shared by all and changed by none. */
+let base: string;
+let upgrades: machine.Upgrades;
 
-beforeAll(() => {
-  if (process.getuid?.() !== 0)
-    throw new Error('test/installers needs root: chroot, and a service user to step down to');
+beforeAll(async () => {
+  if (process.getuid?.() !== 0) throw new Error('test/installers needs root: to install something is to be root');
   work = mkdtempSync(join(tmpdir(), 'kakehashi-installers-'));
+  base = join(work, 'debian');
+  const bootstrapped = bootstrapDebian(base);
   built = buildPackages({ out: join(work, 'dist'), compression: 'fast' });
   unpacked = join(work, `kakehashi-${manifest.version}-linux-x64`);
   execFileSync('tar', ['-xzf', built.tarball, '-C', work]);
-  system = new BareSystem(join(work, 'system'));
-  execFileSync('dpkg-deb', ['-x', built.deb, system.folder]);
-  execFileSync('dpkg-deb', ['-e', built.deb, join(system.folder, 'control')]);
+  upgrades = machine.buildUpgrades(built.deb, join(work, 'upgrades'));
+  await bootstrapped;
 }, buildTimeoutMs);
 
 afterAll(() => rmSync(work, { recursive: true, force: true }), buildTimeoutMs);
@@ -109,31 +117,63 @@ describe('the archive', () => {
 });
 
 describe('the bill of materials', () => {
-  interface Sbom {
-    readonly bomFormat: string;
-    readonly components: readonly { readonly name: string; readonly version?: string }[];
+  interface Component {
+    readonly name: string;
+    readonly version: string;
+    readonly purl: string;
+    readonly hashes?: readonly { readonly content: string }[];
   }
+  const components = () => (JSON.parse(readFileSync(built.sbom, 'utf8')) as { components: Component[] }).components;
 
-  it('lists every package that is inside, and what npm cannot see', () => {
-    const sbom = JSON.parse(readFileSync(built.sbom, 'utf8')) as Sbom;
-    expect(sbom.bomFormat).toBe('CycloneDX');
-    const listed = new Map(sbom.components.map(({ name, version }) => [name, version]));
-    expect(packagesIn(join(unpacked, 'node_modules')).filter((name) => !listed.has(name))).toEqual([]);
-    expect(listed.get('node')).toBe(process.versions.node);
-    expect(listed.get('openssl')).toBe(process.versions.openssl);
-    expect(listed.get('sqlite')).toMatch(/^3\.\d+\.\d+$/);
-    expect(listed.has('libatomic')).toBe(true);
-    expect(listed.has('vitest')).toBe(false);
+  it('is valid CycloneDX, by its own strict schema', async () => {
+    const validator = new Validation.JsonStrictValidator(Spec.Version.v1dot5);
+    expect(await validator.validate(readFileSync(built.sbom, 'utf8'))).toBeNull();
+  });
+
+  it('has a component for every package that is inside, at any depth, and for no other', () => {
+    const listed = components().flatMap(({ purl }) => (purl.startsWith('pkg:npm/') ? [decodeURIComponent(purl)] : []));
+    // npm counts the runtime as a package; it was moved out of it.
+    const shipped = packagesBelow(join(unpacked, 'node_modules'));
+    expect(shipped.filter((purl) => !listed.includes(purl))).toEqual([]);
+    expect(listed.filter((purl) => !shipped.includes(purl) && !purl.startsWith('pkg:npm/node-'))).toEqual([]);
+  });
+
+  it('has a component, with its digest, for every file of the runtime and every binding', () => {
+    const digests = components().flatMap(({ hashes = [] }) => hashes.map(({ content }) => content));
+    const files = readdirSync(join(unpacked, 'runtime')).filter((name) => name !== 'LICENSE');
+    expect(files.toSorted()).toEqual(['libatomic.so.1', 'node']);
+    for (const name of files) expect(digests).toContain(digestOf('sha256', join(unpacked, 'runtime', name)));
+    const bindings = readdirSync(unpacked, { recursive: true, encoding: 'utf8' }).filter((name) =>
+      name.endsWith('.node'),
+    );
+    expect(bindings).toEqual(['node_modules/better-sqlite3/prebuilds/linux-x64.node']);
+  });
+
+  it('names what is compiled in, in the versions that the runtime and the database say of themselves', () => {
+    const listed = new Set(components().map(({ name, version }) => `${name} ${version}`));
+    const { node, openssl, sqlite, v8, uv, zlib, ares, nghttp2, icu, undici } = process.versions as Record<
+      string,
+      string
+    >;
+    const expected = { node, openssl, sqlite, v8, libuv: uv, zlib, 'c-ares': ares, nghttp2, icu, undici };
+    const ours = new Database(':memory:').prepare('SELECT sqlite_version()').pluck().get();
+    const wanted = [
+      ...Object.entries(expected).map((each) => each.join(' ')),
+      `sqlite ${String(ours)}`,
+      'libatomic 1.2',
+    ];
+    expect(wanted.filter((each) => !listed.has(each))).toEqual([]);
   });
 
   it('does not change from build to build by a number or a time of its own', () => {
     expect(readFileSync(built.sbom, 'utf8')).not.toMatch(/"(serialNumber|timestamp)":/);
   });
 
-  function packagesIn(modules: string): string[] {
-    return readdirSync(modules).flatMap((name) =>
-      name.startsWith('@') ? readdirSync(join(modules, name)).map((each) => `${name}/${each}`) : [name],
-    );
+  function packagesBelow(modules: string): string[] {
+    return readdirSync(modules, { recursive: true, encoding: 'utf8' })
+      .filter((path) => /(^|\/)node_modules\/(@[^/]+\/)?[^/]+\/package\.json$/.test(`node_modules/${path}`))
+      .map((path) => JSON.parse(readFileSync(join(modules, path), 'utf8')) as { name: string; version: string })
+      .map(({ name, version }) => `pkg:npm/${name}@${version}`);
   }
 });
 
@@ -147,69 +187,134 @@ it('has digests that a changed artefact does not match', () => {
   expect(spawnSync('sha256sum', ['--check', '--strict', 'SHA256SUMS'], { cwd: changed }).status).toBe(1);
 });
 
-describe('the Debian package', () => {
-  it('goes onto a bare system without a network, runs there as its own user, and keeps its data when it goes', () => {
-    // No systemd runs here, so whoever asks it to enable or stop the service is told that it was done.
-    const withSystemctl = system.pathWith('systemctl', 'exit 0');
-    expect(system.run('/control/preinst', ['install'])).toMatchObject({ code: 0, stderr: '' });
-    expect(system.run('/control/postinst', ['configure', ''], withSystemctl)).toMatchObject({ code: 0 });
-    const uid = Number(/^kakehashi:x:(\d+):/m.exec(read('etc/passwd'))?.[1]);
-    expect(uid).toBeGreaterThan(0);
-
-    const version = system.run('/usr/bin/kakehashi', ['version', '--json']);
-    expect(JSON.parse(version.stdout)).toMatchObject({ version: manifest.version, node: process.versions.node });
-
-    const answers = ['--facility', '1312345670', '--name', '架橋病院', '--yes'];
-    expect(system.run('/usr/bin/kakehashi', ['init', ...answers])).toMatchObject({ code: 0, stderr: '' });
-    for (const [path, mode] of Object.entries({ 'etc/kakehashi/site.key': 0o600, 'var/lib/kakehashi': 0o700 })) {
-      const stat = statSync(join(system.folder, path));
-      expect({ path, uid: stat.uid, mode: stat.mode & 0o777 }).toEqual({ path, uid, mode });
+describe('a signed release', () => {
+  it('is taken by the product and by minisign, and is not when one byte of one file is another', async () => {
+    const keys = join(work, 'keys');
+    mkdirSync(keys);
+    execFileSync('minisign', ['-G', '-W', '-p', 'release.pub', '-s', 'release.key'], { cwd: keys, stdio: 'ignore' });
+    const key = join(keys, 'release.pub');
+    signPackages(built, join(keys, 'release.key'));
+    for (const path of Object.values(built)) {
+      expect({ path, code: (await kakehashi('verify-package', path, '--key', key)).code }).toEqual({ path, code: 0 });
+      expect(spawnSync('minisign', ['-V', '-H', '-q', '-p', key, '-m', path]).status).toBe(0);
+      const { code, stderr } = await kakehashi('verify-package', withOneByteChanged(path, keys), '--key', key);
+      expect({ path, code, said: stderr.slice(0, 15) }).toEqual({ path, code: 1, said: 'PACKAGE_REFUSED' });
+      expect(stderr).toContain('Hint: Do not install it.');
     }
-    expect(system.run('/usr/bin/kakehashi', ['check'])).toMatchObject({ code: 0, stderr: '' });
-    expect(system.run('/usr/bin/kakehashi', ['buffer', 'verify'])).toMatchObject({ code: 0 });
-
-    expect(system.run('/control/postrm', ['remove']).stdout).toContain('are kept');
-    expect(system.run('/control/postrm', ['purge']).stdout).toContain('KAKEHASHI_PURGE=yes');
-    expect(existsSync(join(system.folder, 'etc/kakehashi/site.key'))).toBe(true);
-    expect(readdirSync(join(system.folder, 'var/lib/kakehashi'))).not.toEqual([]);
-    expect(system.run('/control/postrm', ['purge'], { KAKEHASHI_PURGE: 'yes' })).toMatchObject({ code: 0 });
-    expect(existsSync(join(system.folder, 'etc/kakehashi'))).toBe(false);
-    expect(existsSync(join(system.folder, 'var/lib/kakehashi'))).toBe(false);
   });
 
-  it.each([
-    ['2.31', 1],
-    ['2.34', 0],
-    ['2.4', 1],
-    ['2.100', 0],
-  ])('with glibc %s ends its first script with %i', (glibc, code) => {
-    const old = system.pathWith('getconf', `echo "glibc ${glibc}"`);
-    const outcome = system.run('/control/preinst', ['install'], old);
-    expect(outcome.code).toBe(code);
-    if (code === 1) expect(outcome.stderr).toMatch(new RegExp(`glibc ${glibc}.*\\n.*Nothing was installed`));
-  });
-
-  it('is not installed where glibc does not say its version', () => {
-    const mute = system.pathWith('getconf', 'exit 1');
-    expect(system.run('/control/preinst', ['install'], mute)).toMatchObject({ code: 1 });
-  });
-
-  it('knows every file it brings, so that `dpkg --verify` finds a changed one', () => {
-    const check = () => spawnSync('md5sum', ['--quiet', '--check', 'control/md5sums'], { cwd: system.folder });
-    expect(check().status).toBe(0);
-    const sums = read('control/md5sums');
-    expect(sums).toContain('  opt/kakehashi/runtime/node\n');
-    expect(sums).not.toContain('DEBIAN/');
-  });
-
-  it('counts a release candidate as older than the release', () => {
-    const older = spawnSync('dpkg', ['--compare-versions', debianVersion('1.2.0-rc.1'), 'lt', debianVersion('1.2.0')]);
-    expect(older.status).toBe(0);
-  });
-
-  function read(path: string): string {
-    return readFileSync(join(system.folder, path), 'utf8');
+  function withOneByteChanged(path: string, folder: string): string {
+    const changed = join(folder, basename(path));
+    const bytes = readFileSync(path);
+    const middle = bytes.length >> 1;
+    bytes[middle] = (bytes[middle] ?? 0) ^ 1;
+    writeFileSync(changed, bytes);
+    cpSync(`${path}.minisig`, `${changed}.minisig`);
+    return changed;
   }
+});
+
+it('counts a release candidate as older than the release', () => {
+  const older = spawnSync('dpkg', ['--compare-versions', debianVersion('1.2.0-rc.1'), 'lt', debianVersion('1.2.0')]);
+  expect(older.status).toBe(0);
+});
+
+/** What a step does and how. */
+type Step = [title: string, run: () => Promise<void>];
+
+/** The longest step installs the package twice; that many files are synced one by one. */
+const inOrder = { concurrent: false, timeout: 480_000 };
+
+/** Three stories side by side, because most of each is waiting; the steps of one come after another. */
+describe.concurrent('on a Debian of its own', () => {
+  const folders = (name: string) => ({ base, packages: dirname(built.deb), work: join(work, name) });
+  const deb = () => basename(built.deb);
+
+  describe('in a chroot', () => {
+    let system: System;
+    beforeAll(async () => {
+      system = await enterChroot(folders('chroot'));
+    });
+    afterAll(() => system.stop());
+
+    it.each<Step>([
+      [
+        'the package installs without a network, a compiler or another Node',
+        () => chroot.installsAndBelongsToItsUser(system, deb(), manifest.version),
+      ],
+      ['it runs as its own user, takes a message, and stops', () => chroot.receivesAndStops(system)],
+      ['it refuses a glibc that is too old, or does not say its version', () => chroot.wantsItsGlibc(system)],
+      ['dpkg knows every file it brought', () => chroot.knowsAChangedFile(system)],
+      ['it keeps its data until somebody says otherwise', () => chroot.keepsDataUntilSomebodySaysYes(system, deb())],
+    ])('%s', inOrder, async (_title, step) => {
+      await expect(step()).resolves.toBeUndefined();
+    });
+  });
+
+  describe('booted by systemd', () => {
+    const refused = refusal('machine');
+
+    it.runIf(refused !== undefined)('is not tried where the kernel refuses what nspawn needs', () => {
+      process.stderr.write(`not tried in systemd-nspawn: ${refused}\n`);
+      expect(refused).toMatch(/not permitted|permission denied|unknown filesystem/i);
+    });
+
+    describe.skipIf(refused !== undefined)('the service', () => {
+      let system: System;
+      beforeAll(async () => {
+        system = await bootMachine(folders('machine'));
+      });
+      afterAll(() => system.stop());
+
+      it.each<Step>([
+        ['waits for init, starts, and takes a message', () => machine.startsWhenInitialised(system, deb())],
+        ['gets the site key from systemd', () => machine.getsTheSiteKeyFromSystemd(system)],
+        ['is confined as its unit says', () => machine.isConfined(system)],
+        ['is started again when its work hangs', () => machine.isStartedAgainWhenItHangs(system)],
+        ['rests after repeated crashes, and never stays down', () => machine.restsAfterRepeatedCrashes(system)],
+        [
+          'keeps all over an upgrade, and runs on when one is given up',
+          () => machine.isUpgradedWhileItRuns(system, upgrades),
+        ],
+        ['keeps its data when removed, and asks when purged', () => machine.isRemovedAndPurged(system, deb())],
+      ])('%s', inOrder, async (_title, step) => {
+        await expect(step()).resolves.toBeUndefined();
+      });
+    });
+  });
+
+  describe('in a container', () => {
+    const refused = refusal('machine');
+
+    it.runIf(refused !== undefined)('is not tried where the kernel refuses what a container needs', () => {
+      process.stderr.write(`not tried in a container: ${refused}\n`);
+      expect(refused).toMatch(/not permitted|permission denied|unknown filesystem/i);
+    });
+
+    describe.skipIf(refused !== undefined)('the image', () => {
+      let engine: Engine;
+      beforeAll(async () => {
+        const storage = ['--storage-driver', 'overlay', '--root', join(work, 'images'), '--runroot', join(work, 'run')];
+        engine = { system: await enterHost(), storage };
+      });
+      afterAll(() => engine.system.stop());
+
+      it.each<Step>([
+        [
+          'is built from the archive alone',
+          () =>
+            container.buildsFromTheArchiveAlone(engine, { base, tarball: built.tarball, work: join(work, 'image') }),
+        ],
+        [
+          'runs without root and with a read-only root, and says that it is healthy',
+          () => container.runsAsComposeAsks(engine),
+        ],
+        ['stops in order, and leaves its volumes to the next', () => container.stopsInOrderAndLeavesItsVolumes(engine)],
+      ])('%s', inOrder, async (_title, step) => {
+        await expect(step()).resolves.toBeUndefined();
+      });
+    });
+  });
 });
 
 describe('the service', () => {
