@@ -43,6 +43,7 @@ import { Pauses } from './app/pauses.ts';
 import { ProducerPart } from './app/producer-part.ts';
 import { RegisterFolder } from './app/register-folder.ts';
 import { SourcePart, watched } from './app/source-part.ts';
+import { type StoppablePart, stopParts } from './app/stop-parts.ts';
 import { statusInputs } from './app/status-inputs.ts';
 
 export interface AppOptions {
@@ -84,6 +85,8 @@ export class App implements AppContext {
   readonly #lock: StateLock;
   readonly #stopping = new AbortController();
   readonly #loops: Promise<void>[] = [];
+  /** What commands and stops have begun, and nobody else waits for. */
+  readonly #errands = new Set<Promise<unknown>>();
   readonly #listeners = new Map<string, Progress>();
   readonly #tallies = new Map<string, unknown>();
   readonly #openConsole: OpenConsole | undefined;
@@ -183,7 +186,7 @@ export class App implements AppContext {
     this.crash.begin();
     await this.disk.check();
     this.store.ledger.append('start', this.time.now(), { software: this.store.software, config: this.config.hash });
-    const handlers = commandHandlers(this);
+    const handlers = commandHandlers(this, (work) => this.#errand(work));
     const onDefect = (error: unknown) => this.#defect(error);
     this.#control = await ControlServer.listen(controlPath(this.config.state), { handlers, onDefect });
     const pages = await this.#servePages();
@@ -232,18 +235,25 @@ export class App implements AppContext {
     this.scheduler.start();
   }
 
-  /** Finishes what is being answered, breaks off what can be resumed, and gives the state back. Harmless twice. */
-  async close(): Promise<void> {
-    if (this.#stopping.signal.aborted) return;
+  /**
+   * Finishes what is being answered, breaks off what can be resumed, and gives the state back. Harmless twice.
+   *
+   * Every part is told at once. A job that ignores it is left after 5 s (`Scheduler.stop`), a sender that does not close
+   * is cut off after 7 s (the listeners), and after `withinMs` whatever still runs is left behind, and told. The state is
+   * closed in any case, so who is given a name ends the process: nothing that was left behind may go on without it.
+   *
+   * @returns names of what was left behind
+   */
+  async close(withinMs = partsMsMax): Promise<readonly string[]> {
+    if (this.#stopping.signal.aborted) return [];
     const wasServing = this.#control !== undefined;
     this.#stopping.abort();
-    await this.#control?.close();
-    await Promise.all([...this.sources.values()].map((part) => part.stop()));
-    await this.scheduler.stop();
-    await this.housekeeper.stop();
-    await Promise.all([...this.producers.values()].map((part) => part.close()));
-    await Promise.all(this.#loops);
-    for (const page of this.#pages) await page.stop();
+    const jobs: string[] = [];
+    const parts = this.#parts((stuck) => jobs.push(...stuck));
+    const { left, failures } = await stopParts(parts, { clock: this.clock, limitMs: withinMs });
+    for (const word of left) {
+      this.report({ name: 'agent.part-left', word, code: 'JOB_STUCK', numbers: { limitMs: Math.round(withinMs) } });
+    }
     this.time.save();
     this.cadence.save();
     if (wasServing) this.crash.end();
@@ -251,6 +261,21 @@ export class App implements AppContext {
     this.store.db.close();
     this.#lock.release();
     this.#log.flush();
+    if (failures.length > 0) throw failures[0];
+    return [...jobs, ...left];
+  }
+
+  #parts(onStuck: (jobs: readonly string[]) => void): StoppablePart[] {
+    return [
+      { name: 'control', stop: async () => this.#control?.close() },
+      ...[...this.sources.values()].map((part) => ({ name: part.name, stop: () => part.stop() })),
+      { name: 'scheduler', stop: async () => onStuck(await this.scheduler.stop()) },
+      { name: 'housekeeper', stop: () => this.housekeeper.stop() },
+      ...[...this.producers.values()].map((part) => ({ name: part.name, stop: () => part.close() })),
+      { name: 'heartbeat', stop: () => Promise.all(this.#loops) },
+      { name: 'pages', stop: () => Promise.all(this.#pages.map((page) => page.stop())) },
+      { name: 'commands', stop: () => Promise.allSettled(this.#errands) },
+    ];
   }
 
   get signal(): AbortSignal {
@@ -429,7 +454,17 @@ export class App implements AppContext {
   }
 
   #watch(work: Promise<unknown>): void {
-    work.catch((error: unknown) => this.#defect(error));
+    this.#errand(work).catch((error: unknown) => this.#defect(error));
+  }
+
+  /** A stop waits for it; its failure belongs to who has begun it. */
+  async #errand<T>(work: Promise<T>): Promise<T> {
+    this.#errands.add(work);
+    try {
+      return await work;
+    } finally {
+      this.#errands.delete(work);
+    }
   }
 
   /** Not an error of the world but of ours: the process ends, and the service manager starts it anew. */
@@ -440,6 +475,12 @@ export class App implements AppContext {
     });
   }
 }
+
+/**
+ * How long the parts may take to end: of the ten seconds in which SIGTERM is answered, what closing the state leaves.
+ * That is a checkpoint and three syncs, on a disk that may be busy.
+ */
+export const partsMsMax = 7_500;
 
 /** States of which the payload is still here. */
 const waitingStates: ReadonlySet<string> = new Set(['held', 'ready', 'packed', 'stored']);

@@ -1,6 +1,7 @@
 #!/usr/bin/env -S node --max-semi-space-size=2
 /** argv to the command line, its answer to the exit code; nothing else. */
 import type { OpenConsole } from './app.ts';
+import { leave } from './base/leave.ts';
 import { runCli } from './cli/index.ts';
 
 // Whatever is written is for the service user alone, also what SQLite makes.
@@ -31,6 +32,9 @@ const openConsole: OpenConsole = async (status) => {
   return consoleServer(status);
 };
 
+/** What a finished command may leave open before it is let go: a name being looked up, a share that hangs. */
+const lingerMsMax = 500;
+
 // Not process.exit: on Windows it asserts while the thread pool works, and it cuts off what stdout has not written.
 process.exitCode = await runCli(process.argv.slice(2), {
   stdout: process.stdout,
@@ -40,3 +44,8 @@ process.exitCode = await runCli(process.argv.slice(2), {
   ask: process.stdin.isTTY ? ask : undefined,
   openConsole,
 });
+
+// This signal's own timer keeps nothing alive. What stdout still holds is written before the end.
+AbortSignal.timeout(lingerMsMax).addEventListener('abort', () =>
+  process.stdout.write('', () => leave(process.exitCode ?? 0)),
+);

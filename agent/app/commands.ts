@@ -18,8 +18,15 @@ export const commands: Readonly<Record<string, Command>> = {
   ...checkCommands,
 };
 
-export function commandHandlers(app: AppContext): Record<string, ControlHandler> {
+/** `errand` is shown each command while it is at work. */
+export function commandHandlers(
+  app: AppContext,
+  errand: (work: Promise<unknown>) => Promise<unknown>,
+): Record<string, ControlHandler> {
   return Object.fromEntries(
-    Object.entries(commands).map(([name, command]) => [name, (call) => command(app, call)] as const),
+    Object.entries(commands).map(([name, command]) => {
+      const handler: ControlHandler = (call) => errand((async () => command(app, call))());
+      return [name, handler] as const;
+    }),
   );
 }

@@ -87,7 +87,7 @@ export class ProducerPart {
     let pauseMs = firstRetryMs;
     while (!signal.aborted) {
       if (!time.isTrusted() || clock.monotonic() - greetedAt > greetEveryMs) {
-        const isGreeted = await this.#attempt(() => this.shipping.greet());
+        const isGreeted = await this.#attempt(() => this.shipping.greet(), signal);
         if (isGreeted) {
           greetedAt = clock.monotonic();
           this.#options.faults.clear(this.name);
@@ -105,13 +105,15 @@ export class ProducerPart {
     await this.#link.close();
   }
 
-  async #attempt(work: () => Promise<void>): Promise<boolean> {
+  async #attempt(work: () => Promise<void>, signal?: AbortSignal): Promise<boolean> {
     const { faults, report } = this.#options;
     try {
       await work();
       return true;
     } catch (error) {
       if (!(error instanceof ConnectorError)) throw error;
+      // What our own stop cut off is no failure of the producer's.
+      if (signal?.aborted) return false;
       faults.set(this.name, error.code);
       report({ name: 'ship.failed', producer: this.name, code: error.code });
       return false;

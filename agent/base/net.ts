@@ -90,7 +90,7 @@ export class Dialer {
 
   /** Resolves when the connections that are being ended are closed. */
   async closed(): Promise<void> {
-    await Promise.all([...this.#sockets].map((socket) => once(socket, 'close')));
+    await Promise.all([...this.#sockets].map((socket) => closeOf(socket)));
   }
 
   async #answer(target: Destination, callback: buildConnector.Callback): Promise<void> {
@@ -190,18 +190,17 @@ export class Dialer {
     secure.on('error', (error) => {
       this.#fault ??= faultOf(error, this.#options.proxy !== undefined);
     });
-    // A socket that is closed before the handshake ends gives no error of its own when the tunnel below was closed.
-    const closed = () => secure.destroy(new ConnectorError('NET_CUT', { peer: host, reason: 'closed' }));
-    socket.once('close', closed);
+    // Closing the tunnel below destroys this one without an error: only its 'close' ends the wait, and with it the
+    // deadline's timer, which would keep a stopped agent from ending for half a minute.
+    const gone = new AbortController();
+    secure.once('close', () => gone.abort());
     try {
-      await once(secure, 'secureConnect');
+      await once(secure, 'secureConnect', { signal: gone.signal });
       return secure;
     } catch (cause) {
       const peer = `${target.host}:${target.port}`;
       const code = faultOf(cause, this.#options.proxy !== undefined) ?? 'NET_UNREACHABLE';
       throw new ConnectorError(code, { peer, reason: reasonOf(cause) }, { cause });
-    } finally {
-      socket.off('close', closed);
     }
   }
 }
@@ -209,11 +208,18 @@ export class Dialer {
 /** Closes with RST: SO_LINGER 0 makes the kernel drop its send buffer. */
 async function reset(socket: Socket): Promise<void> {
   if (socket.closed) return;
-  const closed = once(socket, 'close');
+  const closed = closeOf(socket);
   // While connecting there is nothing to drop, and `resetAndDestroy` would wait for the connection first.
   if (socket.connecting) socket.destroy();
   else socket.resetAndDestroy();
   await closed;
+}
+
+/** Not `once`: that would reject for a peer's reset which comes first, and only the close counts. */
+function closeOf(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    socket.once('close', () => resolve());
+  });
 }
 
 async function askProxy(socket: Socket, proxy: ProxyOptions, at: Target, target: Target): Promise<void> {

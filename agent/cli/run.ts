@@ -1,4 +1,5 @@
-import { App, type Ready } from '../app.ts';
+import { App, partsMsMax, type Ready } from '../app.ts';
+import { leave } from '../base/leave.ts';
 import { createLog } from '../base/log.ts';
 import { systemClock } from '../base/clock.ts';
 import { configHash, loadConfig, readConfigText } from '../config/load.ts';
@@ -15,12 +16,16 @@ export const verb = defineVerb({
   options: { config: configOption },
   positionals: { min: 0, max: 0 },
   run: async ({ config: path }, _positionals, context) => {
-    const runner = new Runner(path, context);
-    await runner.start(loadConfig(path));
-    await runner.untilStopped();
+    await new Runner(path, context).run(loadConfig(path));
     return 0;
   },
 });
+
+/**
+ * SIGTERM is answered within ten seconds. Who is then still starting, or hangs where nothing can be cut off, is ended
+ * as it stands, which is as safe as a power cut.
+ */
+const stopMsMax = 9_500;
 
 /** The agent and the signals that steer it. */
 class Runner {
@@ -28,6 +33,8 @@ class Runner {
   readonly #context: VerbContext;
   readonly #log = createLog({ clock: systemClock });
   #app: App | undefined;
+  /** When SIGTERM came, by the monotonic clock. */
+  #toldAt: number | undefined;
   /** One reload after another. */
   #reloading: Promise<void> = Promise.resolve();
 
@@ -36,8 +43,22 @@ class Runner {
     this.#context = context;
   }
 
-  async start(config: Config): Promise<void> {
+  /** Serves until it is told to stop. */
+  async run(config: Config): Promise<void> {
+    const ended = new AbortController();
+    void this.#endAtLast(ended.signal);
+    try {
+      await this.#start(config);
+      await this.#untilStopped();
+    } finally {
+      ended.abort();
+    }
+  }
+
+  async #start(config: Config): Promise<void> {
     this.#app = await App.open(config, { log: this.#log, openConsole: this.#context.openConsole });
+    // Told to stop while the state was opened: nobody has been promised anything yet.
+    if (this.#context.signal.aborted) return;
     try {
       this.#tell(await this.#app.serve());
     } catch (error) {
@@ -46,7 +67,7 @@ class Runner {
     }
   }
 
-  async untilStopped(): Promise<void> {
+  async #untilStopped(): Promise<void> {
     const reload = () => {
       this.#reloading = this.#reloading.then(() => this.#reload());
     };
@@ -54,7 +75,24 @@ class Runner {
     await aborted(this.#context.signal);
     process.off('SIGHUP', reload);
     await this.#reloading;
-    await this.#app?.close();
+    await this.#close();
+  }
+
+  /** Nothing that was left behind may go on without its state: then the process ends, also where it was to reload. */
+  async #close(): Promise<void> {
+    const spentMs = this.#toldAt === undefined ? 0 : systemClock.monotonic() - this.#toldAt;
+    const left = await this.#app?.close(Math.max(0, partsMsMax - spentMs));
+    if (left !== undefined && left.length > 0) leave(0);
+  }
+
+  async #endAtLast(ended: AbortSignal): Promise<void> {
+    await aborted(this.#context.signal);
+    this.#toldAt = systemClock.monotonic();
+    await systemClock.sleep(stopMsMax, ended);
+    if (ended.aborted) return;
+    this.#log.report({ name: 'agent.part-left', word: 'agent', code: 'JOB_STUCK', numbers: { limitMs: stopMsMax } });
+    this.#log.flush();
+    leave(0);
   }
 
   /** A configuration that cannot be read changes nothing; one that cannot be opened gives way to the one before. */
@@ -62,13 +100,13 @@ class Runner {
     const before = this.#app?.config as Config;
     try {
       const config = loadConfig(this.#path);
-      await this.#app?.close();
-      await this.start(config);
+      await this.#close();
+      await this.#start(config);
       this.#log.report({ name: 'config.reloaded' });
     } catch (error) {
       if (!(error instanceof ConnectorError)) throw error;
       this.#log.report({ name: 'config.reload-failed', code: error.code });
-      if (this.#app?.signal.aborted) await this.start(before);
+      if (this.#app?.signal.aborted) await this.#start(before);
       if (this.#app) this.#app.refusedConfig = configHash(readConfigText(this.#path));
     }
   }

@@ -12,6 +12,7 @@ export type EventLevel = 'debug' | 'info' | 'warn' | 'error';
 export const eventTable = {
   'agent.started': 'info',
   'agent.stopped': 'info',
+  'agent.part-left': 'warn',
   'agent.paused': 'warn',
   'agent.resumed': 'info',
   'config.reloaded': 'info',

@@ -115,20 +115,27 @@ export class Scheduler {
     this.#loop ??= this.#run();
   }
 
-  /** Aborts what runs and waits for it, at most 5 s; what does not end is reported and left behind. Harmless twice. */
-  async stop(): Promise<void> {
+  /**
+   * Aborts what runs and waits for it, at most 5 s; what does not end is reported and left behind. Harmless twice.
+   *
+   * @returns names of the jobs left behind
+   */
+  async stop(): Promise<readonly string[]> {
     this.#stopping.abort();
     this.#wake.abort();
-    await this.#loop;
+    // Before the first wait: a job whose connection is cut at the same time has been stopped, and has not failed.
     const running = [...this.#entries.values()].filter(({ run }) => run);
     for (const { run } of running) run?.abort.abort('stopped' satisfies Cut);
+    await this.#loop;
     const limit = new AbortController();
     await Promise.race([
       Promise.all(running.map(({ run }) => run?.ended ?? Promise.resolve())),
       this.#clock.sleep(stopMsMax, limit.signal),
     ]);
     limit.abort();
-    for (const { job } of running.filter(({ run }) => run)) this.#tellFailed(job.name, 'JOB_STUCK', stopMsMax);
+    const left = running.filter(({ run }) => run).map(({ job }) => job.name);
+    for (const name of left) this.#tellFailed(name, 'JOB_STUCK', stopMsMax);
+    return left;
   }
 
   /**

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { appendFile, writeFile } from 'node:fs/promises';
+import { createServer, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../agent/base/clock.ts';
 import { Dialer, type TlsFiles } from '../../agent/base/net.ts';
@@ -7,6 +9,7 @@ import type { Clock } from '../../agent/model/ports.ts';
 import type { ProducerLink } from '../../agent/ship/link.ts';
 import { Authority, writeClient } from '../peers/producer/certificates.ts';
 import { OpensslServer } from '../peers/producer/openssl-server.ts';
+import { portOf } from '../peers/producer/port.ts';
 import { ConnectProxy } from '../peers/producer/proxies.ts';
 import { ScriptedProducer } from '../peers/producer/scripted.ts';
 import { ManualClock, settled } from '../ship/manual-clock.ts';
@@ -188,6 +191,26 @@ describe('a dial', () => {
     expect(await ended).toMatchObject({ code: 'NET_UNREACHABLE' });
     // The limit of the dial waits no longer: its 30 s would be the process's.
     expect(clock.sleeping).toBe(0);
+  });
+
+  it('that is cut in the TLS handshake ends at once, and keeps no process from ending', async () => {
+    const silent = createServer().listen(0, '127.0.0.1');
+    const arrived = once(silent, 'connection');
+    await once(silent, 'listening');
+    const clock = new ManualClock(Date.now());
+    const dialer = new Dialer({ tls: {}, clock });
+    const to = { hostname: '127.0.0.1', port: String(portOf(silent)), protocol: 'https:', host: '127.0.0.1' };
+    const ended = new Promise<unknown>((resolve) => {
+      dialer.connect(to, (...[error]) => resolve(error));
+    });
+    const [peer] = (await arrived) as [Socket];
+    // Its first words are here, and get no answer.
+    await once(peer, 'data');
+    peer.on('error', () => undefined);
+    await dialer.cut();
+    expect(await ended).toMatchObject({ code: 'NET_UNREACHABLE' });
+    expect(clock.sleeping).toBe(0);
+    silent.close();
   });
 
   it('judges our certificate by the clock it is given', async () => {

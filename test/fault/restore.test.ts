@@ -1,10 +1,13 @@
 /** A machine is lost; its backup of this morning runs on another one. Nobody's stop is forgotten, nothing is doubled. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isoJst, systemClock } from '../../agent/base/clock.ts';
 import { daysAgo, Hospital } from '../peers/hospital/hospital.ts';
 import { hl7, person } from '../peers/hospital/messages.ts';
+import { mains } from '../peers/hospital/process.ts';
 
 const staying = person('0000012345');
 const leaving = person('0000054321');
@@ -58,6 +61,24 @@ describe('a backup made while the agent runs', () => {
     const { code, stderr } = await hospital.cli('restore', '--from', damaged);
     expect({ code, isTold: stderr.includes('BACKUP_DAMAGED') }).toEqual({ code: 1, isTold: true });
     expect((await readdir(hospital.state)).filter((name) => /connector|spool|parcels/.test(name))).toEqual([]);
+  });
+
+  it('is restored whole or not at all when the command is told to stop', async () => {
+    for (const moment of [100, 400, 700, 1000]) {
+      await emptyState();
+      const command = ['restore', '--config', hospital.configFile, '--from', backup];
+      const child = spawn(process.execPath, [mains.agent, ...command], { stdio: 'ignore' });
+      const ended = once(child, 'close') as Promise<[number | null, string | null]>;
+      await systemClock.sleep(moment);
+      child.kill('SIGTERM');
+      const [code, signal] = await ended;
+      const isThere = (await readdir(hospital.state)).includes('connector.sqlite');
+      // Once it has begun it comes to its end; before that the signal ends it.
+      expect([
+        { code: 0, signal: null, isThere: true },
+        { code: null, signal: 'SIGTERM', isThere: false },
+      ]).toContainEqual({ code, signal, isThere });
+    }
   });
 
   it('is restored with the recovery key when the site key is lost as well; another key does not open it', async () => {

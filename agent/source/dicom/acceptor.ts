@@ -18,8 +18,8 @@ export interface AcceptorOptions extends AssociationOptions, Omit<ServerOptions,
 /** How often the clocks of the associations are looked at; their limits are kept to this precision. */
 const checkEveryMs = 1_000;
 
-/** Ending in good order within the 10 s that a stopping agent has. */
-export const stopMsMax = 8_000;
+/** Ending in good order, before a stopping agent leaves its parts behind (`partsMsMax` in app.ts). */
+export const stopMsMax = 7_000;
 
 /** Connections beyond the limit that are still told so politely; the next is dropped. */
 const rejectedMax = 16;

@@ -29,8 +29,8 @@ const refusalCodes: Readonly<Record<Refusal['why'], ErrorCode>> = {
 /** How often the clocks of the connections are looked at; their limits are kept to this precision. */
 const checkEveryMs = 1_000;
 
-/** Ending in good order within the 10 s that a stopping agent has. */
-export const stopMsMax = 8_000;
+/** Ending in good order, before a stopping agent leaves its parts behind (`partsMsMax` in app.ts). */
+export const stopMsMax = 7_000;
 
 export class Hl7v2Source implements Source {
   readonly #options: ListenerOptions;
