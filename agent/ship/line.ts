@@ -3,7 +3,7 @@
  * failure below HTTP comes back as a ConnectorError. Statuses are the caller's to judge.
  */
 import { Readable } from 'node:stream';
-import { Client } from 'undici';
+import { Client, request } from '../base/undici.ts';
 import { Dialer, type DialerOptions } from '../base/net.ts';
 import { ConnectorError, reasonOf } from '../model/errors.ts';
 
@@ -92,7 +92,7 @@ export class Line {
   async #exchange(ask: Ask, signal: AbortSignal): Promise<Answer> {
     const { clock } = this.#options;
     const startedAt = clock.monotonic();
-    const { statusCode, headers, body } = await this.#client.request({
+    const { statusCode, headers, body } = await request(this.#client, {
       method: ask.method,
       path: `${this.#base.pathname}${ask.path}`,
       headers: { ...ask.headers },

@@ -5,7 +5,7 @@
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { Agent } from 'undici';
+import { Agent, request } from '../../base/undici.ts';
 import { Dialer, type DialerOptions } from '../../base/net.ts';
 import { ConnectorError, reasonOf } from '../../model/errors.ts';
 
@@ -74,7 +74,7 @@ export class Transport {
 
   async #exchange({ method, url, headers, body, bytesMax, signal }: Ask, ends: AbortSignal): Promise<Answer> {
     signal.throwIfAborted();
-    const answer = await this.#agent.request({
+    const answer = await request(this.#agent, {
       origin: url.origin,
       path: `${url.pathname}${url.search}`,
       method,
