@@ -184,7 +184,8 @@ export class App implements AppContext {
   /** Listens, polls and ships until `close`. */
   async serve(): Promise<Ready> {
     this.crash.begin();
-    await this.disk.check();
+    // Is there room to take anything in? The reserve is the housekeeper's: writing it would hold up the listeners.
+    await this.disk.look();
     this.store.ledger.append('start', this.time.now(), { software: this.store.software, config: this.config.hash });
     const handlers = commandHandlers(this, (work) => this.#errand(work));
     const onDefect = (error: unknown) => this.#defect(error);

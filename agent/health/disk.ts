@@ -75,10 +75,16 @@ export class DiskGuard {
     return this.#status;
   }
 
-  /**
-   * Looks at the disk, tells a change of state, and rebuilds the reserve when there is room for it. Not twice at once.
-   */
+  /** `look`, and rebuilds the reserve when there is room for it. Not twice at once. */
   async check(): Promise<DiskState> {
+    const state = await this.look();
+    const { hasReserve, freeBytes, totalBytes } = this.#status;
+    if (!hasReserve && state === 'ok' && this.#hasRoomForReserve(freeBytes, totalBytes)) await this.#buildReserve();
+    return state;
+  }
+
+  /** Looks at the disk and tells a change of state. */
+  async look(): Promise<DiskState> {
     const { freeBytes, totalBytes } = await freeSpace(this.#folder);
     const state = this.#stateOf(freeBytes, totalBytes);
     this.#tell(state, freeBytes);
@@ -86,7 +92,6 @@ export class DiskGuard {
     const hasReserve = (await this.#reserveBytes()) === this.#limits.reserveBytes;
     const fullInMs = this.#fullInMs(freeBytes, totalBytes);
     this.#status = { state, freeBytes, totalBytes, hasReserve, ...(fullInMs !== undefined && { fullInMs }) };
-    if (!hasReserve && state === 'ok' && this.#hasRoomForReserve(freeBytes, totalBytes)) await this.#buildReserve();
     return state;
   }
 
