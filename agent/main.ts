@@ -1,8 +1,14 @@
 #!/usr/bin/env -S node --max-semi-space-size=2
 /** argv to the command line, its answer to the exit code; nothing else. */
+import { enableCompileCache } from 'node:module';
 import type { OpenConsole } from './app.ts';
-import { leave } from './base/leave.ts';
-import { runCli } from './cli/index.ts';
+import { cacheFolder, relaunch } from './base/relaunch.ts';
+
+if (process.argv[2] === 'run') relaunch(process.env);
+// A command only takes what is compiled already, which is a third of its time.
+enableCompileCache(cacheFolder);
+const { leave } = await import('./base/leave.ts');
+const { runCli } = await import('./cli/index.ts');
 
 // Whatever is written is for the service user alone, also what SQLite makes.
 process.umask(0o077);

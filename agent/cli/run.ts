@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import { App, partsMsMax, type Ready } from '../app.ts';
 import { leave } from '../base/leave.ts';
 import { createLog } from '../base/log.ts';
@@ -113,6 +114,8 @@ class Runner {
 
   #tell(ready: Ready): void {
     this.#context.terminal.result(ready);
+    // Here and not at the end, which a power cut would leave out: the next start finds everything compiled.
+    flushCompileCache();
   }
 }
 

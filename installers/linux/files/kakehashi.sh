@@ -10,7 +10,13 @@ LD_LIBRARY_PATH="$prefix/runtime"
 CREDENTIALS_DIRECTORY=${CREDENTIALS_DIRECTORY:-/etc/kakehashi}
 export LD_LIBRARY_PATH CREDENTIALS_DIRECTORY
 # What a login shell sets for another Node must not change this one.
-unset NODE_OPTIONS NODE_PATH
+unset NODE_OPTIONS NODE_PATH NODE_COMPILE_CACHE
+# The service's own folder for compiled code, and two allocation arenas: see agent/base/relaunch.ts.
+if [ -n "${CACHE_DIRECTORY:-}" ]; then
+  NODE_COMPILE_CACHE=$CACHE_DIRECTORY
+  MALLOC_ARENA_MAX=2
+  export NODE_COMPILE_CACHE MALLOC_ARENA_MAX
+fi
 
 # Young garbage in 2 MiB instead of 16: the frames of a 2 GB image then take 200 MB at their peak and not 270.
 set -- "$prefix/runtime/node" --max-semi-space-size=2 "$prefix/agent/main.ts" "$@"
