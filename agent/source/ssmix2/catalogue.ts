@@ -58,16 +58,15 @@ export type TypeEntries = Map<string, Entry>;
 
 export class DayRow {
   readonly #signatures: Map<string, string>;
+  /** As stored; undefined once it was read into `#types`, which a folder in which nothing is new does not need. */
+  #stored: Stored['e'] | undefined;
   readonly #types = new Map<string, TypeEntries>();
   isChanged = false;
 
   constructor(value?: Uint8Array) {
-    const stored = value ? (JSON.parse(Buffer.from(value).toString()) as Stored) : { t: {}, e: {} };
+    const stored = value ? (JSON.parse(textOf(value)) as Stored) : { t: {}, e: {} };
     this.#signatures = new Map(Object.entries(stored.t));
-    for (const [key, text] of Object.entries(stored.e)) {
-      const at = key.indexOf('/');
-      this.#entriesOf(key.slice(0, at)).set(key.slice(at + 1), parseEntry(text));
-    }
+    this.#stored = stored.e;
   }
 
   signature(dataType: string): string | undefined {
@@ -85,6 +84,19 @@ export class DayRow {
     return this.#entriesOf(dataType);
   }
 
+  /** Whether everything remembered of a data type was handed over, and nothing waits. */
+  isHandedOver(dataType: string): boolean {
+    if (!this.#stored)
+      return this.#entriesOf(dataType)
+        .values()
+        .every(({ fate }) => fate === 'offered');
+    const ofType = `${dataType}/`;
+    for (const key in this.#stored) {
+      if (key.startsWith(ofType) && this.#stored[key]?.charAt(1) !== letters.offered) return false;
+    }
+    return true;
+  }
+
   put(dataType: string, name: string, entry: Entry): void {
     const entries = this.#entriesOf(dataType);
     const known = entries.get(name);
@@ -99,6 +111,7 @@ export class DayRow {
 
   /** Undefined when nothing is left to remember. */
   encode(): Uint8Array | undefined {
+    this.#read();
     const entries = [...this.#types].flatMap(([dataType, files]) =>
       [...files].map(([name, entry]): [string, string] => [`${dataType}/${name}`, formatEntry(entry)]),
     );
@@ -108,6 +121,21 @@ export class DayRow {
   }
 
   #entriesOf(dataType: string): TypeEntries {
+    this.#read();
+    return this.#typeOf(dataType);
+  }
+
+  #read(): void {
+    const stored = this.#stored;
+    if (!stored) return;
+    this.#stored = undefined;
+    for (const [key, text] of Object.entries(stored)) {
+      const at = key.indexOf('/');
+      this.#typeOf(key.slice(0, at)).set(key.slice(at + 1), parseEntry(text));
+    }
+  }
+
+  #typeOf(dataType: string): TypeEntries {
     const known = this.#types.get(dataType);
     if (known) return known;
     const made: TypeEntries = new Map();
@@ -119,6 +147,11 @@ export class DayRow {
 interface Stored {
   readonly t: Readonly<Record<string, string>>;
   readonly e: Readonly<Record<string, string>>;
+}
+
+/** Without a copy. */
+function textOf({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString();
 }
 
 function formatEntry({ flag, fate, seen }: Entry): string {

@@ -5,7 +5,7 @@
  * Paths are Latin-1 text, one char a byte, on purpose: a junk name need not be UTF-8, and decoded it could not be
  * opened any more.
  */
-import { constants, type Stats } from 'node:fs';
+import { constants, type Dirent, opendirSync, type Stats, statSync } from 'node:fs';
 import { open, opendir, stat } from 'node:fs/promises';
 import { ConnectorError, reasonOf } from '../../model/errors.ts';
 
@@ -35,21 +35,63 @@ function toSystem(path: string): Buffer {
 
 /** @throws what the system says, or ConnectorError SSMIX2_FOLDER_UNREADABLE beyond `max` entries. */
 export async function listFolder(path: string, max = entriesMax): Promise<Listing> {
-  const folders: string[] = [];
-  const files: string[] = [];
-  for await (const entry of await opendir(toSystem(path), { encoding: 'latin1', bufferSize: entriesPerRead })) {
-    if (entry.isDirectory()) folders.push(entry.name);
-    else if (entry.isFile()) files.push(entry.name);
-    if (folders.length + files.length > max) {
-      throw new ConnectorError('SSMIX2_FOLDER_UNREADABLE', { reason: `more than ${max} entries` });
+  const names = new Names(max);
+  for await (const entry of await opendir(toSystem(path), listing)) names.add(entry);
+  return names.sorted();
+}
+
+/** The same for a thread that may block. */
+export function listFolderSync(path: string, max = entriesMax): Listing {
+  const names = new Names(max);
+  const folder = opendirSync(toSystem(path), listing);
+  try {
+    for (let entry = folder.readSync(); entry; entry = folder.readSync()) names.add(entry);
+    return names.sorted();
+  } finally {
+    folder.closeSync();
+  }
+}
+
+const listing = { encoding: 'latin1', bufferSize: entriesPerRead } as const;
+
+class Names {
+  readonly #max: number;
+  readonly #folders: string[] = [];
+  readonly #files: string[] = [];
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  add(entry: Dirent): void {
+    if (entry.isDirectory()) this.#folders.push(entry.name);
+    else if (entry.isFile()) this.#files.push(entry.name);
+    if (this.#folders.length + this.#files.length > this.#max) {
+      throw new ConnectorError('SSMIX2_FOLDER_UNREADABLE', { reason: `more than ${this.#max} entries` });
     }
   }
-  return { folders: folders.toSorted(), files: files.toSorted() };
+
+  sorted(): Listing {
+    return { folders: this.#folders.toSorted(), files: this.#files.toSorted() };
+  }
 }
 
 /** A folder's times, and the later of them: see `catalogue.ts` for what they prove. */
-export async function signatureOf(path: string): Promise<{ readonly text: string; readonly changedAt: number }> {
-  const { mtimeMs, ctimeMs } = await stat(toSystem(path));
+export interface Signature {
+  readonly text: string;
+  readonly changedAt: number;
+}
+
+export async function signatureOf(path: string): Promise<Signature> {
+  return signature(await stat(toSystem(path)));
+}
+
+/** The same for a thread that may block. */
+export function signatureOfSync(path: string): Signature {
+  return signature(statSync(toSystem(path)));
+}
+
+function signature({ mtimeMs, ctimeMs }: Stats): Signature {
   return { text: `${mtimeMs}:${ctimeMs}`, changedAt: Math.max(mtimeMs, ctimeMs) };
 }
 

@@ -8,11 +8,14 @@ import type { PatientName, RecordFacts } from '../../model/record.ts';
 import { type DayRow, type Entry, isDeferred, wasOffered } from './catalogue.ts';
 import { categoryOf } from './data-types.ts';
 import { badNameFacts, factsOf, patientOf } from './facts.ts';
-import { type FileState, isGone, listFolder, readWhole, signatureOf, stateOf } from './folder.ts';
+import { type FileState, isGone, listFolder, readWhole, type Signature, signatureOf, stateOf } from './folder.ts';
 import { entryKey, isLater, type Move, planFolder, type Version } from './life-cycle.ts';
 import { isIn, isPatientId, parseFileName, type Place } from './names.ts';
 import type { FolderOfPatient, Root } from './root.ts';
 import { type Run, RunEnded } from './run.ts';
+import type { Answer, SurveyedDay } from './survey.ts';
+
+type Wish = 'take' | 'defer' | 'never';
 
 interface LookOptions {
   /** The tree has been gone through once: what is new now is new in the hospital. */
@@ -34,6 +37,8 @@ interface TypeFolder {
   readonly place: Place | undefined;
   readonly dataType: string;
   readonly category: Category;
+  /** As a survey has seen it a moment before. */
+  readonly signature?: Answer<Signature> | undefined;
 }
 
 interface Sorted {
@@ -51,6 +56,8 @@ export class Look {
   readonly #root: Root;
   readonly #run: Run;
   readonly #options: LookOptions;
+  /** What the gate has answered: the same of every care date. */
+  readonly #wishes = new Map<string, Wish>();
   readonly found: Found = { deferred: new Set(), newest: '' };
 
   constructor(root: Root, run: Run, options: LookOptions) {
@@ -59,18 +66,20 @@ export class Look {
     this.#options = options;
   }
 
-  /** One care date, or `-`, of a patient. @throws as Root.list, Intake.accept */
-  async day({ path, patientId }: FolderOfPatient, careDate: string): Promise<void> {
+  /** One care date, or `-`, of a patient; `seen` where a survey has seen it. @throws as Root.list, Intake.accept */
+  async day({ path, patientId }: FolderOfPatient, careDate: string, seen?: Answer<SurveyedDay>): Promise<void> {
     const folder = [...path, careDate];
-    const listing = await this.#root.list(...folder);
+    const surveyed = seen && (await this.#root.surveyedResult(seen));
+    const listing = seen ? surveyed : await this.#root.list(...folder);
     if (!listing) return;
     const rowKey = this.key(folder);
     const row = this.#run.draft.row(rowKey);
-    for (const dataType of listing.folders) {
+    for (const [index, dataType] of listing.folders.entries()) {
       const place = patientId === undefined ? undefined : { patientId, careDate, dataType };
       // What lies in the wrong place is of no category, whatever its folder is called.
       const category = place ? categoryOf(dataType, this.#run.options.categories) : 'unclassified';
-      await this.#type({ path: [...folder, dataType], rowKey, row, place, dataType, category });
+      const signature = surveyed?.signatures[index];
+      await this.#type({ path: [...folder, dataType], rowKey, row, place, dataType, category, signature });
     }
     await this.#strays(folder, listing.files, row);
   }
@@ -94,6 +103,7 @@ export class Look {
   }
 
   async #type(folder: TypeFolder): Promise<void> {
+    if (this.#isDone(folder)) return;
     const { path, row, rowKey, dataType, category } = folder;
     const owner = path[2] ?? '';
     const wish = isPatientId(owner) ? this.#wants(owner, category) : 'take';
@@ -103,8 +113,22 @@ export class Look {
     this.#run.draft.keep(rowKey, row);
   }
 
-  #wants(patientId: string, category: Category): 'take' | 'defer' | 'never' {
-    return this.#run.host.intake.wants(patientOf(patientId, this.#run.options), category);
+  /**
+   * Nothing there has changed, and all of it was handed over: no answer of the gate would make a difference, and asking
+   * for it would cost more than all else that is done there.
+   */
+  #isDone({ row, dataType, signature }: TypeFolder): boolean {
+    if (this.#options.isRelisting || !signature || !('result' in signature)) return false;
+    return row.signature(dataType) === signature.result.text && row.isHandedOver(dataType);
+  }
+
+  #wants(patientId: string, category: Category): Wish {
+    const key = `${patientId} ${category}`;
+    const known = this.#wishes.get(key);
+    if (known) return known;
+    const wish = this.#run.host.intake.wants(patientOf(patientId, this.#run.options), category);
+    this.#wishes.set(key, wish);
+    return wish;
   }
 
   /** Of a patient who has said no nothing is remembered but what was handed over before that. */
@@ -113,11 +137,12 @@ export class Look {
     row.sign(dataType, undefined);
   }
 
-  async #wanted(folder: TypeFolder, wish: 'take' | 'defer'): Promise<void> {
+  async #wanted(folder: TypeFolder, wish: Exclude<Wish, 'never'>): Promise<void> {
     const { row, dataType } = folder;
     const path = this.#root.path(...folder.path);
     // Before the listing: what changes in between is seen, and what changes after it makes another signature.
-    const signature = await this.#root.attempt(() => signatureOf(path));
+    const seen = folder.signature;
+    const signature = seen ? await this.#root.surveyedResult(seen) : await this.#root.attempt(() => signatureOf(path));
     if (!signature) return;
     const isOwed = wish === 'take' && [...row.entries(dataType).values()].some(isDeferred);
     if (!this.#options.isRelisting && !isOwed && row.signature(dataType) === signature.text) return;
@@ -151,7 +176,7 @@ export class Look {
   async #versions(
     folder: TypeFolder,
     versions: ReadonlyMap<string, Version>,
-    wish: 'take' | 'defer',
+    wish: Exclude<Wish, 'never'>,
   ): Promise<boolean> {
     const { row, dataType } = folder;
     await this.#lookAgain(folder, versions);

@@ -98,3 +98,13 @@ export function logicalKey({ patientId, careDate, dataType, orderNumber }: FileN
 export function versionKey(name: FileName): string {
   return `${logicalKey(name)}|${name.time}|${name.department}`;
 }
+
+/**
+ * Care dates not before `since`; and `-` with them, or when there is nothing else: what has no date (who the patient
+ * is, diagnoses, allergies) changes when the patient comes. The rest of the `-` folders is left to the slice.
+ */
+export function recentOf(dates: readonly string[], since: string): readonly string[] {
+  const recent = dates.filter((date) => date >= since && date !== '-' && isCareDate(date));
+  const isActive = recent.length > 0 || dates.every((date) => date === '-');
+  return isActive && dates.includes('-') ? ['-', ...recent] : recent;
+}

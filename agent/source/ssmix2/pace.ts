@@ -24,4 +24,9 @@ export class Pace {
     const waitMs = this.#dueMs - nowMs;
     if (waitMs >= waitMsMin) await this.#clock.sleep(waitMs, signal);
   }
+
+  /** So many more were read with the last turn: the next one comes later by as much. */
+  charge(count: number): void {
+    this.#dueMs += count * this.#intervalMs;
+  }
 }

@@ -4,6 +4,7 @@ import { ConnectorError, isError, reasonOf } from '../../model/errors.ts';
 import { type Listing, listFolder, toPath } from './folder.ts';
 import { isPatientFolder } from './names.ts';
 import type { Run } from './run.ts';
+import type { Answer, SurveyedPatient } from './survey.ts';
 
 /** The three folder names that lead to a patient. */
 export type PatientPath = readonly [string, string, string];
@@ -13,6 +14,18 @@ export interface FolderOfPatient {
   /** The patient's number, or undefined where the three folders do not agree. */
   readonly patientId: string | undefined;
 }
+
+/** A patient, and what a survey has seen of the folder; undefined where none was made. */
+export interface SurveyedFolder {
+  readonly patient: FolderOfPatient;
+  readonly seen: SurveyedPatient | undefined;
+}
+
+/** Surveyed together: enough that asking another thread is worth it, few enough to be read at an even rate. */
+const surveyPatients = 8;
+
+/** Patients looked at before the thread is begun: a run that has no more to do is over sooner than a thread is there. */
+const unsurveyedPatients = 32;
 
 /** Faults of one folder: the rest of the tree can be read. Any other is a fault of the share. */
 const folderFaults: ReadonlySet<string> = new Set(['EACCES', 'EPERM', 'ENOTDIR', 'ELOOP', 'SSMIX2_FOLDER_UNREADABLE']);
@@ -85,6 +98,41 @@ export class Root {
     }
   }
 
+  /**
+   * The same patients, each as it was seen a moment before by a thread that is a few of them ahead; but for the first.
+   *
+   * @throws RunEnded
+   */
+  async *surveyed(patients: AsyncIterable<FolderOfPatient>, since?: string): AsyncGenerator<SurveyedFolder> {
+    let ahead: AsyncIterable<SurveyedFolder> | undefined;
+    let count = 0;
+    for await (const some of inGroups(patients, surveyPatients)) {
+      const next = count < unsurveyedPatients ? unsurveyed(some) : this.#survey(some, since);
+      count += some.length;
+      if (ahead) yield* ahead;
+      ahead = next;
+    }
+    if (ahead) yield* ahead;
+  }
+
+  /** Begins at once; what it throws, it throws when it is read. */
+  #survey(patients: readonly FolderOfPatient[], since: string | undefined): AsyncIterable<SurveyedFolder> {
+    const order = { paths: patients.map(({ path }) => this.path(...path)), since };
+    const surveying = this.#run.survey(order);
+    surveying.catch(() => undefined);
+    return (async function* () {
+      const survey = await surveying;
+      for (const [index, patient] of patients.entries()) yield { patient, seen: survey.patients[index] };
+    })();
+  }
+
+  /** What a survey was told, judged like any other access. */
+  async surveyedResult<Result>(answer: Answer<Result>): Promise<Result | undefined> {
+    if ('result' in answer) return answer.result;
+    await this.#judge(Object.assign(new Error(answer.fault), { code: answer.fault }));
+    return undefined;
+  }
+
   /** Returns when a fault is one of a single folder. */
   async #judge(error: unknown): Promise<void> {
     const reason = error instanceof ConnectorError ? error.code : reasonOf(error);
@@ -108,4 +156,18 @@ export function rootUnreadable(index: number, cause: unknown, reason = reasonOf(
 
 function from(sorted: readonly string[], first: string | undefined): readonly string[] {
   return first === undefined ? sorted : sorted.filter((name) => name >= first);
+}
+
+async function* unsurveyed(patients: readonly FolderOfPatient[]): AsyncGenerator<SurveyedFolder> {
+  for (const patient of patients) yield { patient, seen: undefined };
+}
+
+async function* inGroups<Item>(items: AsyncIterable<Item>, size: number): AsyncGenerator<Item[]> {
+  let group: Item[] = [];
+  for await (const item of items) {
+    if (group.push(item) < size) continue;
+    yield group;
+    group = [];
+  }
+  if (group.length > 0) yield group;
 }

@@ -4,6 +4,7 @@ import { ConnectorError } from '../../model/errors.ts';
 import type { Progress, SourceHost } from '../../model/ports.ts';
 import { Draft } from './draft.ts';
 import { Pace } from './pace.ts';
+import { type Survey, Surveyor, type SurveyOrder } from './survey.ts';
 
 export interface ScanOptions extends FactsOptions {
   readonly roots: readonly string[];
@@ -33,6 +34,7 @@ export class Run {
   readonly number: number;
   readonly #pace: Pace;
   readonly #progress: Progress;
+  readonly #surveyor = new Surveyor();
   #patients = 0;
   #changes = 0;
   unreadableFolders = 0;
@@ -67,6 +69,18 @@ export class Run {
     } finally {
       this.signal.removeEventListener('abort', end);
     }
+  }
+
+  /** Many accesses in one, each of which counts for the rate. @throws as `read` */
+  async survey(order: SurveyOrder): Promise<Survey> {
+    const survey = await this.read(() => this.#surveyor.order(order));
+    this.#pace.charge(survey.accesses - 1);
+    return survey;
+  }
+
+  /** No more of the share is read. */
+  close(): void {
+    this.#surveyor.close();
   }
 
   /** Commits when enough has gathered. @throws what `Intake.accept` throws */

@@ -12,9 +12,10 @@ import { addDays, dayJst } from '../../base/clock.ts';
 import type { Category } from '../../model/category.ts';
 import { categoriesOf, deferralKind, encodeDeferral } from './deferral.ts';
 import { Look } from './look.ts';
-import { isCareDate } from './names.ts';
+import { recentOf } from './names.ts';
 import { type FolderOfPatient, type PatientPath, Root } from './root.ts';
 import type { Run } from './run.ts';
+import type { SurveyedPatient } from './survey.ts';
 
 const dayMs = 86_400_000;
 
@@ -69,8 +70,9 @@ export class RootScan {
   async recent(): Promise<void> {
     const since = addDays(dayJst(this.#run.host.clock.now()), -this.#run.options.recentDays).replaceAll('-', '');
     const cursor = this.#cursor;
-    for await (const patient of this.#root.patients(await this.#top(), cursor.recentAfter)) {
-      await this.#lookAt(patient, (dates) => recentOf(dates, since));
+    const patients = this.#root.patients(await this.#top(), cursor.recentAfter);
+    for await (const { patient, seen } of this.#root.surveyed(patients, since)) {
+      await this.#lookAt(patient, { seen, since });
       cursor.recentAfter = patient.path;
       cursor.recentCount++;
       await this.#done();
@@ -89,10 +91,11 @@ export class RootScan {
     const share = this.#share();
     let count = 0;
     const onStrays = (folder: readonly string[], files: readonly string[]) => this.#look().strays(folder, files);
-    for await (const patient of this.#root.patients(await this.#top(), cursor.fullAfter, onStrays)) {
+    const patients = this.#root.patients(await this.#top(), cursor.fullAfter, onStrays);
+    for await (const { patient, seen } of this.#root.surveyed(patients)) {
       const elapsedMs = clock.monotonic() - startedMs;
       if (elapsedMs >= sliceMsMax || (count >= share && elapsedMs >= sliceMsMin)) return this.#sliced(count >= share);
-      await this.#lookAtAll(patient);
+      await this.#lookAt(patient, { seen });
       cursor.fullAfter = patient.path;
       count++;
       await this.#done();
@@ -104,7 +107,7 @@ export class RootScan {
 
   /** Everything of one patient, now. False when the folder is not there. @throws as `recent` */
   async patient(path: PatientPath, patientId: string): Promise<boolean> {
-    return this.#lookAtAll({ path, patientId });
+    return this.#lookAt({ path, patientId });
   }
 
   /** The newest time in any name this scan has seen, `YYYYMMDDHHMMSS…`, or ''. */
@@ -136,21 +139,21 @@ export class RootScan {
     return new Look(this.#root, this.#run, { isLoaded: passes > 0, isRelisting });
   }
 
-  async #lookAtAll(patient: FolderOfPatient): Promise<boolean> {
-    return this.#lookAt(patient, (dates) => dates, true);
-  }
-
-  /** Looks at the care dates that `choose` keeps; false when the patient's folder cannot be listed. */
+  /**
+   * Looks at the care dates since a day, or at everything; `seen` is what a survey has seen of it a moment ago. False
+   * when the patient's folder cannot be listed.
+   */
   async #lookAt(
     patient: FolderOfPatient,
-    choose: (dates: readonly string[]) => readonly string[],
-    isWhole = false,
+    { seen, since }: { seen?: SurveyedPatient | undefined; since?: string } = {},
   ): Promise<boolean> {
-    const listing = await this.#root.list(...patient.path);
+    const listing = seen ? await this.#root.surveyedResult(seen.listing) : await this.#root.list(...patient.path);
     if (!listing) return false;
     const look = this.#look();
     const unreadable = this.#run.unreadableFolders;
-    for (const date of choose(listing.folders)) await look.day(patient, date);
+    const isWhole = since === undefined;
+    const dates = isWhole ? listing.folders : recentOf(listing.folders, since);
+    for (const date of dates) await look.day(patient, date, seen?.days.get(date));
     if (isWhole) await look.strays(patient.path, listing.files);
     // Of what could not be read nothing is concluded.
     this.#deferral(patient, look.found.deferred, isWhole && unreadable === this.#run.unreadableFolders);
@@ -188,16 +191,6 @@ export class RootScan {
     const value = Buffer.from(JSON.stringify(this.#cursor));
     this.#run.draft.remember({ kind: 'cursor', key: this.#root.key, value });
   }
-}
-
-/**
- * Care dates not before `since`; and `-` with them, or when there is nothing else: what has no date (who the patient
- * is, diagnoses, allergies) changes when the patient comes. The rest of the `-` folders is left to the slice.
- */
-function recentOf(dates: readonly string[], since: string): readonly string[] {
-  const recent = dates.filter((date) => date >= since && date !== '-' && isCareDate(date));
-  const isActive = recent.length > 0 || dates.every((date) => date === '-');
-  return isActive && dates.includes('-') ? ['-', ...recent] : recent;
 }
 
 export function readCursor(value: Uint8Array | undefined): Cursor {

@@ -63,6 +63,7 @@ export class Ssmix2Source implements Source {
       if (!run.signal.aborted) await run.draft.commit();
       return false;
     } finally {
+      run.close();
       this.#report(run);
     }
   }
