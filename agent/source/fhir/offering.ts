@@ -54,8 +54,9 @@ export class Offering {
 
   #record(bytes: Buffer, entry: ScannedEntry, state: StateChange[]): OfferedRecord {
     const body = bytes.subarray(entry.start, entry.end);
-    if (entry.resourceType !== 'Patient') return { payload: { body }, describe: () => readFacts(body, this.#facts) };
-    const facts = readFacts(body, this.#facts);
+    if (entry.resourceType !== 'Patient')
+      return { payload: { body }, describe: () => readFacts(bytes, entry, this.#facts) };
+    const facts = readFacts(bytes, entry, this.#facts);
     const change = entry.id === undefined ? undefined : this.#remember(entry.id, facts);
     if (change) state.push(change);
     return { payload: { body }, describe: () => facts };

@@ -20,6 +20,9 @@ const pagesMax = 50_000;
 /**
  * A page that ends too early is still given, not as the last; then comes the error.
  *
+ * While a page is taken the next one is on its way: one question at a time, but no time between two. Who stops reading
+ * early breaks it off.
+ *
  * @throws ConnectorError FHIR_PAGING_BROKEN, and those of `FhirClient.getPatiently` and the scanner.
  */
 export async function* searchPages(
@@ -29,21 +32,38 @@ export async function* searchPages(
   signal: AbortSignal,
 ): AsyncGenerator<ScannedPage> {
   const guard = new PageGuard(client.base.host, type);
-  for (let url = first; ; ) {
+  const leaving = new AbortController();
+  const signals = AbortSignal.any([signal, leaving.signal]);
+  const ask = async (url: URL) => {
     guard.visit(url);
-    const { bytes } = await client.getPatiently(url, signal);
-    const bundle = scanBundle(bytes);
-    if (bundle.type !== 'searchset') throw client.invalid('it is not a searchset');
-    const next = bundle.next === undefined ? undefined : client.follow(bundle.next, url);
-    guard.check(bundle);
-    const isComplete = guard.isComplete(bundle);
-    yield { bytes, bundle, isLast: !next && isComplete };
-    if (!next) {
-      if (!isComplete) throw guard.broken('it ended before all it announced');
-      return;
+    return client.getPatiently(url, signals);
+  };
+  try {
+    let coming = ask(first);
+    for (let url = first; ; ) {
+      const { bytes } = await coming;
+      const bundle = scanBundle(bytes);
+      if (bundle.type !== 'searchset') throw client.invalid('it is not a searchset');
+      const next = bundle.next === undefined ? undefined : client.follow(bundle.next, url);
+      guard.check(bundle);
+      const isComplete = guard.isComplete(bundle);
+      if (next) coming = begun(ask(next));
+      yield { bytes, bundle, isLast: !next && isComplete };
+      if (!next) {
+        if (!isComplete) throw guard.broken('it ended before all it announced');
+        return;
+      }
+      url = next;
     }
-    url = next;
+  } finally {
+    leaving.abort();
   }
+}
+
+/** What it throws is thrown when its turn comes, and does not matter if that never comes. */
+function begun<Result>(work: Promise<Result>): Promise<Result> {
+  work.catch(() => undefined);
+  return work;
 }
 
 class PageGuard {

@@ -6,6 +6,7 @@
 import { normalizePatientId } from '../../base/patient-id.ts';
 import type { PatientName, QuarantineReason } from '../../model/record.ts';
 import type { PatientIdOptions } from '../define.ts';
+import type { Outline } from './outline.ts';
 import { at, isObject, type JsonObject, objects, text } from './value.ts';
 
 export interface NamingOptions {
@@ -50,8 +51,9 @@ export class Naming {
     return { authority: `fhir:${this.#options.source}`, id: name, normalized: name };
   }
 
-  personsOf(type: string, resource: JsonObject): Persons {
-    return type === 'Patient' ? this.#patient(resource) : this.#subject(type, resource);
+  /** A Patient is given whole, anything else as its outline. */
+  personsOf(type: string, resource: JsonObject, rest: Omit<Outline, 'resource'>): Persons {
+    return type === 'Patient' ? this.#patient(resource) : this.#subject(type, { resource, ...rest });
   }
 
   #patient(resource: JsonObject): Persons {
@@ -80,14 +82,15 @@ export class Naming {
     return { ...person, patients: [self, other], merge };
   }
 
-  #subject(type: string, resource: JsonObject): Persons {
+  #subject(type: string, outline: Outline): Persons {
+    const { resource } = outline;
     const named = subjectFields.flatMap((field) => (isObject(resource[field]) ? [resource[field]] : []));
     const contained = objects(resource['contained']).filter(({ resourceType }) => resourceType === 'Patient');
     const names = named.map((reference) => this.#referenced(reference, contained));
     const [first, ...others] = names;
     if (!first || names.includes(undefined)) return set('NO_PATIENT');
     const isOne = others.every((other) => other && isSame(other, first));
-    if (!isOne || !this.#speaksOfOne(type, resource, named, contained)) return set('TWO_PATIENTS');
+    if (!isOne || !this.#speaksOfOne(type, outline, named, contained)) return set('TWO_PATIENTS');
     return { patients: [first] };
   }
 
@@ -103,13 +106,20 @@ export class Naming {
   }
 
   /** A person elsewhere in the resource, such as the subscriber of a child's insurance, is a second patient. */
-  #speaksOfOne(type: string, resource: JsonObject, named: readonly JsonObject[], contained: readonly JsonObject[]) {
+  #speaksOfOne(
+    type: string,
+    { whole, patientCount }: Outline,
+    named: readonly JsonObject[],
+    contained: readonly JsonObject[],
+  ): boolean {
     const targets = new Set(named.map(({ reference }) => reference));
     if (contained.some(({ id }) => !targets.has(`#${String(id)}`))) return false;
     const ids = new Set(named.map(({ reference }) => this.#referencedId(reference)));
     // A document's entries name its patient by addresses of their own; the subject is what counts.
     if (type === 'Bundle') return true;
-    return everyReference(resource, (reference) => {
+    // Named once in all its bytes, and that is the subject: nobody else can be.
+    if (patientCount === 1 && named.length === 1 && !ids.has(undefined)) return true;
+    return everyReference(whole(), (reference) => {
       const id = this.#referencedId(reference);
       return id === undefined || ids.has(id);
     });

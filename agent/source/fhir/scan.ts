@@ -4,15 +4,25 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { ConnectorError } from '../../model/errors.ts';
+import { eventPaths } from './event-time.ts';
 import { badJson, type Names, namesOf, readString, skipSpace, skipValue, walkArray, walkObject } from './json.ts';
 
 /** The largest single resource: a DocumentReference with a scanned file in it. Beyond it is no text record. */
 const resourceBytesMax = 64 * 1024 * 1024;
 
+/** Where a member's value lies. */
+export interface Member {
+  readonly name: string;
+  readonly start: number;
+  readonly end: number;
+}
+
 export interface ScannedResource {
   /** Index of `{`, and of the byte after its `}`. */
   readonly start: number;
   readonly end: number;
+  /** Those that `outline.ts` reads, as they come. */
+  readonly members: readonly Member[];
   readonly resourceType: string;
   readonly id: string | undefined;
   readonly versionId: string | undefined;
@@ -66,7 +76,9 @@ const bundleNames = namesOf('resourceType', 'type', 'total', 'link', 'entry');
 const entryNames = namesOf('resource', 'search');
 const searchNames = namesOf('mode');
 const linkNames = namesOf('relation', 'url');
-const resourceNames = namesOf('resourceType', 'id', 'meta');
+/** Members that facts are read from, of any type but Patient; the rest of the bytes is never made into anything. */
+const outlineNames = ['resourceType', 'id', 'meta', 'category', 'contained', 'subject', 'patient', 'beneficiary'];
+const resourceNames = namesOf(...new Set([...outlineNames, ...eventPaths.map(([name]) => name)]));
 const metaNames = namesOf('versionId', 'lastUpdated');
 
 interface Draft {
@@ -124,21 +136,23 @@ function scanAt(bytes: Buffer, start: number, depth: number, limitBytes: number)
   let id: string | undefined;
   let versionId: string | undefined;
   let lastUpdated: string | undefined;
+  const members: Member[] = [];
   const end = walkObject(bytes, start, depth, resourceNames, (name, at) => {
-    if (name === 'meta') {
-      return walkIfObject(bytes, at, depth + 1, metaNames, (inner, innerAt, innerEnd) => {
-        if (inner === 'versionId') versionId = readString(bytes, innerAt, innerEnd);
-        if (inner === 'lastUpdated') lastUpdated = readString(bytes, innerAt, innerEnd);
-      });
-    }
-    const valueEnd = skipValue(bytes, at, depth + 1);
+    const valueEnd =
+      name !== 'meta'
+        ? skipValue(bytes, at, depth + 1)
+        : walkIfObject(bytes, at, depth + 1, metaNames, (inner, innerAt, innerEnd) => {
+            if (inner === 'versionId') versionId = readString(bytes, innerAt, innerEnd);
+            if (inner === 'lastUpdated') lastUpdated = readString(bytes, innerAt, innerEnd);
+          });
+    if (name !== undefined) members.push({ name, start: at, end: valueEnd });
     if (name === 'resourceType') resourceType = readString(bytes, at, valueEnd);
     if (name === 'id') id = readString(bytes, at, valueEnd);
     return valueEnd;
   });
   if (end - start > limitBytes) throw new ConnectorError('FHIR_PAGE_TOO_LARGE', { what: 'a resource', limitBytes });
   if (resourceType === undefined) throw badJson('a resource has no resourceType', start);
-  return { start, end, resourceType, id, versionId, lastUpdated };
+  return { start, end, members, resourceType, id, versionId, lastUpdated };
 }
 
 /** An object's members with where each value lies; anything else is skipped. */

@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Category } from '../../../agent/model/category.ts';
 import type { RecordFacts } from '../../../agent/model/record.ts';
 import { patientIdOptions } from '../../../agent/source/define.ts';
 import { readFacts } from '../../../agent/source/fhir/facts.ts';
 import { Naming } from '../../../agent/source/fhir/patient.ts';
+import { scanResource } from '../../../agent/source/fhir/scan.ts';
 import { observation, ownSystem, patient } from '../../peers/fhir/resources.ts';
 import { facility } from './host.ts';
 
@@ -20,7 +22,7 @@ function facts(resource: Buffer | object, { patientId = {}, categories = {}, ...
   const code = 'facility' in choice ? choice.facility : facility;
   const naming = new Naming({ source: 'ehr-fhir', base, patientId: patientIdOptions.parse(patientId), facility: code });
   const bytes = Buffer.isBuffer(resource) ? resource : Buffer.from(JSON.stringify(resource));
-  return readFacts(bytes, { naming, categories });
+  return readFacts(bytes, scanResource(bytes), { naming, categories });
 }
 
 const alias = (id: string) => ({ authority: 'fhir:ehr-fhir', id: `Patient/${id}`, normalized: `Patient/${id}` });
@@ -240,5 +242,44 @@ describe('the category', () => {
     const categories = { 'Observation/laboratory': 'exam-result', Observation: 'observation' } as const;
     expect(facts(coded('Observation', 'laboratory'), { categories }).category).toBe('exam-result');
     expect(facts(coded('Observation', 'other'), { categories }).category).toBe('observation');
+  });
+});
+
+describe('an outline', () => {
+  const reference = fc.constantFrom(
+    'Patient/p1',
+    'Patient/p2',
+    `${base.href}Patient/p1`,
+    'https://other.example/Patient/p1',
+    'Group/g',
+    '#c1',
+  );
+  const person = fc.record({ reference }, { requiredKeys: [] });
+  const other = fc.record(
+    {
+      category: fc.constantFrom([{ coding: [{ code: 'laboratory' }] }], [{ coding: [{ code: 'exam' }] }], 'none'),
+      effectiveDateTime: fc.constantFrom('2026-11-19', 'never'),
+      issued: fc.constant('2026-11-20T10:00:00Z'),
+      subject: person,
+      patient: person,
+      focus: fc.array(person, { maxLength: 2 }),
+      note: fc.constantFrom([{ text: 'see Patient/p1' }], [{ text: '"reference"' }], 'plain'),
+      contained: fc.constantFrom(
+        [],
+        [{ resourceType: 'Patient', id: 'c1', identifier: [{ system: ownSystem, value: '12' }] }],
+      ),
+    },
+    { requiredKeys: [] },
+  );
+
+  it('says of a resource what all of it says', () => {
+    fc.assert(
+      fc.property(fc.constantFrom('Observation', 'MedicationRequest', 'Basic'), other, (resourceType, members) => {
+        const resource = { resourceType, id: 'r1', meta: { versionId: '3' }, ...members };
+        // One escape anywhere, and it is read whole.
+        const escaped = Buffer.from(JSON.stringify({ ...resource, extra: '\n' }));
+        expect(facts(resource)).toEqual(facts(escaped));
+      }),
+    );
   });
 });
