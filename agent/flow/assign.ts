@@ -1,8 +1,9 @@
+import assert from 'node:assert';
 import { randomUUID } from 'node:crypto';
 import { dayJst } from '../base/clock.ts';
 import type { Lane } from '../model/record.ts';
 import { hasRoom } from '../parcel/limits.ts';
-import type { DeliveryPair } from '../buffer/deliveries.ts';
+import type { RecordRow } from '../buffer/records.ts';
 import type { ProducerRow, Store } from './store.ts';
 
 export interface AssignOptions {
@@ -31,7 +32,7 @@ export function assign(
   const begun = parcels.inState('packing', producer.id)[0];
   if (begun) return begun.sha256 === null ? begun.id : undefined;
   const chosen = choose(store, producer, lane, upTo);
-  if (chosen.pairs.length === 0) return undefined;
+  if (chosen.records === 0) return undefined;
   const parcelId = db
     .transaction(() => {
       const last = parcels.lastPublished(producer.id);
@@ -44,11 +45,12 @@ export function assign(
         previous: last?.pid ?? null,
         registerVersion: gate.version(),
         judgedOn: dayJst(at),
-        records: chosen.pairs.length,
+        records: chosen.records,
         payloadBytes: chosen.bytes,
         createdAt: at,
       });
-      for (const pair of chosen.pairs) deliveries.bind(pair, id);
+      const bound = deliveries.bind({ producer: producer.id, lane, upTo: chosen.upTo }, id);
+      assert(bound === chosen.records, 'what was chosen is not what was bound');
       store.reached('assign:written');
       return id;
     })
@@ -57,18 +59,19 @@ export function assign(
   return parcelId;
 }
 
+/** As many of the oldest as fit; `upTo` is the last of them. */
 function choose(
   store: Store,
   producer: ProducerRow,
   lane: Lane,
   upTo: number,
-): { pairs: DeliveryPair[]; bytes: number } {
-  const pairs: DeliveryPair[] = [];
-  let bytes = 0;
+): { records: number; bytes: number; upTo: RecordRow } {
+  const chosen = { records: 0, bytes: 0, upTo: 0 };
   for (const next of store.deliveries.ready(producer.id, lane)) {
-    if (next.record > upTo || !hasRoom({ records: pairs.length, bytes }, next)) break;
-    pairs.push({ record: next.record, producer: producer.id });
-    bytes += next.bytes;
+    if (next.record > upTo || !hasRoom(chosen, next)) break;
+    chosen.records++;
+    chosen.bytes += next.bytes;
+    chosen.upTo = next.record;
   }
-  return { pairs, bytes };
+  return chosen;
 }

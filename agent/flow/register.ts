@@ -4,11 +4,14 @@ import { ConnectorError } from '../model/errors.ts';
 import type { Filing } from '../model/ports.ts';
 import type { DayJst, PatientName } from '../model/record.ts';
 import { refreshSubjects } from './refresh.ts';
-import { recordStop } from './stop.ts';
-import type { AfterCommit, Store } from './store.ts';
+import { recordStops } from './stop.ts';
+import { type AfterCommit, allAfter, type Store } from './store.ts';
 
 /** Rows taken in one transaction: a few milliseconds, so that intake is not held up by a list of 100,000. */
 const rowsPerTransaction = 500;
+
+/** Stops taken in one: each destroys what is here of a patient, which takes a few milliseconds more. */
+const stopsPerTransaction = 16;
 
 /** A file with fewer than this part of the rows of the one before is taken for a broken export. */
 const shrinkFloor = 0.8;
@@ -102,7 +105,7 @@ export async function importRegister(store: Store, file: RegisterFile, options: 
   const stopsFirst = file.rows.toSorted((a, b) => Number(b.stopped !== undefined) - Number(a.stopped !== undefined));
   for (let start = 0; start < stopsFirst.length; start += rowsPerTransaction) {
     const slice = stopsFirst.slice(start, start + rowsPerTransaction);
-    for (const row of slice) count.stops += await takeStop(store, row, options);
+    count.stops += await takeStops(store, slice, options);
     count.notices += takeNotices(store, slice, options);
     done += slice.length;
     await options.pause(done);
@@ -124,13 +127,21 @@ function block(store: Store, file: RegisterFile, { report }: ImportOptions): voi
   store.report({ name: 'register.refused', code: 'REGISTER_BLOCKED', numbers: { rows: file.rejected.length } });
 }
 
-async function takeStop(store: Store, { stopped, patientId }: RegisterRow, options: ImportOptions): Promise<number> {
-  if (!stopped) return 0;
-  const name = options.nameOf(patientId);
-  if (isStopped(store, name, stopped.basis)) return 0;
-  const { isNew, after } = recordStop(store, { name, basis: stopped.basis, stoppedOn: stopped.on, via: options.via });
-  await options.finish(after);
-  return isNew ? 1 : 0;
+async function takeStops(store: Store, rows: readonly RegisterRow[], options: ImportOptions): Promise<number> {
+  const requests = rows.flatMap(({ stopped, patientId }) => {
+    if (!stopped) return [];
+    const name = options.nameOf(patientId);
+    if (isStopped(store, name, stopped.basis)) return [];
+    return [{ name, basis: stopped.basis, stoppedOn: stopped.on, via: options.via }];
+  });
+  let count = 0;
+  for (let start = 0; start < requests.length; start += stopsPerTransaction) {
+    const results = recordStops(store, requests.slice(start, start + stopsPerTransaction));
+    // Together, so that every upload is broken off before anything else is done.
+    await options.finish(allAfter(results.map(({ after }) => after)));
+    count += results.filter(({ isNew }) => isNew).length;
+  }
+  return count;
 }
 
 /** Spares the journal a line for every stop of every day's full list. */

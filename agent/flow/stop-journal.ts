@@ -38,15 +38,17 @@ export class StopJournal {
     this.#keys = keys;
   }
 
-  /** When it returns, the line is on disk. */
-  append(stop: JournaledStop): void {
+  /** When it returns, the lines are on disk. */
+  append(...stops: readonly JournaledStop[]): void {
     const isNew = !existsSync(this.#path);
-    const line = `${this.#keys.seal('register', 'stop-journal', JSON.stringify(stop)).toString('base64')}\n`;
+    const lines = stops.map(
+      (stop) => `${this.#keys.seal('register', 'stop-journal', JSON.stringify(stop)).toString('base64')}\n`,
+    );
     const fd = openSync(this.#path, 'a+', 0o600);
     try {
       // What a full disk or a power cut left of a line would make the next one unreadable as well.
       if (!endsWhole(fd)) ftruncateSync(fd, wholeLines(readFileSync(this.#path, 'latin1')).length);
-      writeFileSync(fd, line);
+      writeFileSync(fd, lines.join(''));
       fsyncSync(fd);
     } finally {
       closeSync(fd);

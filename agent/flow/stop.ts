@@ -1,9 +1,9 @@
 import { dayJst, isoJst } from '../base/clock.ts';
 import type { StopBasis } from '../gate/register.ts';
 import type { SubjectId } from '../model/ports.ts';
-import type { DayJst, PatientName } from '../model/record.ts';
+import type { DayJst, Instant, PatientName } from '../model/record.ts';
 import { enforceStops } from './enforce.ts';
-import { type AfterCommit, nothingAfter, type Store } from './store.ts';
+import { type AfterCommit, allAfter, nothingAfter, type Store } from './store.ts';
 
 export interface StopRequest {
   readonly name: PatientName;
@@ -28,24 +28,35 @@ export interface StopResult {
  * Crash points: `stop:journaled` (in the journal, not in the database: replayed at start), `stop:written` (rolled
  * back, and replayed), `stop:committed` (in force; uploads ended with the process, and are voided by the next run).
  */
-export function recordStop(store: Store, { name, basis, stoppedOn, via }: StopRequest): StopResult {
+export function recordStop(store: Store, request: StopRequest): StopResult {
+  return recordStops(store, [request])[0] as StopResult;
+}
+
+/** The same for several, with one sync of the journal and one of the database: all of them are in force, or none. */
+export function recordStops(store: Store, requests: readonly StopRequest[]): StopResult[] {
   const at = store.time.now();
-  store.journal.append({ act: 'stop', name, basis, on: stoppedOn, at });
+  store.journal.append(
+    ...requests.map(({ name, basis, stoppedOn }) => ({ act: 'stop', name, basis, on: stoppedOn, at }) as const),
+  );
   store.reached('stop:journaled');
-  const result = store.db
-    .transaction((): StopResult => {
-      const subject = store.subjects.ensure(name);
-      const id = store.register.addStop({ subject, basis, stoppedOn }, at);
-      if (id === undefined) return { isNew: false, subject, after: nothingAfter() };
-      const body = { stop: id, subject: store.subjects.publicId(subject), patientId: name.id, basis, stoppedOn, via };
-      store.ledger.append('stop', at, body);
-      const after = enforceStops(store, subject, at);
+  const results = store.db
+    .transaction(() => {
+      const all = requests.map((request) => enforce(store, request, at));
       store.reached('stop:written');
-      return { isNew: true, subject, after };
+      return all;
     })
     .immediate();
   store.reached('stop:committed');
-  return result;
+  return results;
+}
+
+function enforce(store: Store, { name, basis, stoppedOn, via }: StopRequest, at: Instant): StopResult {
+  const subject = store.subjects.ensure(name);
+  const id = store.register.addStop({ subject, basis, stoppedOn }, at);
+  if (id === undefined) return { isNew: false, subject, after: nothingAfter() };
+  const body = { stop: id, subject: store.subjects.publicId(subject), patientId: name.id, basis, stoppedOn, via };
+  store.ledger.append('stop', at, body);
+  return { isNew: true, subject, after: enforceStops(store, subject, at) };
 }
 
 /**
@@ -88,22 +99,17 @@ function endingStops(store: Store, subject: SubjectId, basis: StopBasis): { name
  * stops were missing.
  */
 export function replayStops(store: Store): { readonly count: number; readonly after: AfterCommit } {
-  const after = nothingAfter();
   const last = new Map<string, { name: PatientName; basis: StopBasis; isStopped: boolean; on: DayJst }>();
   for (const { act, name, basis, on } of store.journal.read()) {
     const key = JSON.stringify([name.authority, name.normalized, basis]);
     last.set(key, { name, basis, on, isStopped: act === 'stop' });
   }
-  let count = 0;
+  const results: StopResult[] = [];
   for (const { name, basis, on, isStopped } of last.values()) {
     if (!isStopped || isInForce(store, name, basis)) continue;
-    const result = recordStop(store, { name, basis, stoppedOn: on, via: `journal ${isoJst(store.time.now())}` });
-    after.spool.push(...result.after.spool);
-    after.files.push(...result.after.files);
-    after.abort.push(...result.after.abort);
-    count++;
+    results.push(recordStop(store, { name, basis, stoppedOn: on, via: `journal ${isoJst(store.time.now())}` }));
   }
-  return { count, after };
+  return { count: results.length, after: allAfter(results.map(({ after }) => after)) };
 }
 
 function isInForce(store: Store, name: PatientName, basis: StopBasis): boolean {

@@ -92,6 +92,15 @@ export function nothingAfter(): AfterCommit {
   return { spool: [], files: [], abort: [] };
 }
 
+/** What several transactions leave to be done, as one. */
+export function allAfter(each: readonly AfterCommit[]): AfterCommit {
+  return {
+    spool: each.flatMap(({ spool }) => spool),
+    files: each.flatMap(({ files }) => files),
+    abort: each.flatMap(({ abort }) => abort),
+  };
+}
+
 export function producerOf(store: Store, id: number): ProducerRow | undefined {
   return store.producers.find((producer) => producer.id === id);
 }

@@ -57,6 +57,19 @@ describe('a register file', () => {
     expect(flow.store.journal.read()).toHaveLength(1);
   });
 
+  it('breaks off the uploads of everybody it stops, also of many at once', async () => {
+    const ids = Array.from({ length: 40 }, (_, index) => String(index + 1));
+    await take(ids.map((id) => told(id)));
+    await flow.offer(...ids.map((patient) => record({ patient, key: patient })));
+    const parcel = await flow.sealed();
+    const later = await flow.offer(...ids.map((patient) => record({ patient, key: `later ${patient}` })));
+    expect(await take(ids.map((id) => stopped(id)))).toMatchObject({ stops: 40 });
+    expect(flow.aborted).toEqual([parcel.pid]);
+    expect(new Set(later.map((result) => flow.states(result)['ldi']))).toEqual(new Set(['stopped']));
+    expect(flow.store.journal.read()).toHaveLength(40);
+    expect(await take(ids.map((id) => stopped(id)))).toMatchObject({ stops: 0 });
+  });
+
   it('does not take back a notice or a stop by leaving them out', async () => {
     await take([told('1'), stopped('2')]);
     await take([told('3')]);
