@@ -26,6 +26,8 @@ const line = z.strictObject({
   busyCores: z.number(),
 });
 
+const nightLine = z.strictObject({ night: z.string(), value: positive, unit: z.string(), scaled: z.string() });
+
 const quiet = { load: 0, busyCores: 0 };
 const rate: Measure = {
   name: 'rate',
@@ -48,6 +50,31 @@ describe('npm run bench', () => {
       [false, false],
       [true, true],
     ]);
+  });
+
+  it('measures what is filled before it is measured, small', async () => {
+    const names = [
+      'queue-3M-accept',
+      'queue-3M-assign-500',
+      'ssmix2-scan-1M',
+      'ssmix2-scan-rss',
+      'register-import-100k',
+    ];
+    const more = ['purge-1M', 'fhir-search-durable', 'fhir-cut-cpu'];
+    const only = [...names, ...more].flatMap((name) => ['--only', name]);
+    const { stdout } = await bench('--quick', '--json', ...only);
+    const lines = stdout.trim().split('\n');
+    expect(lines.map((text) => line.parse(JSON.parse(text)).bench)).toEqual([...names, ...more]);
+  });
+
+  it('plays a night, small', { timeout: 180_000 }, async () => {
+    const { stdout } = await bench('--quick', '--night', '--json');
+    const lines = stdout
+      .trim()
+      .split('\n')
+      .map((text) => nightLine.parse(JSON.parse(text)));
+    const names = lines.map(({ night }) => night);
+    for (const name of ['shipped-and-opened', 'hl7-ack-p99', 'c-store-max']) expect(names).toContain(name);
   });
 
   it('says in words what it says in JSON when nobody asked for JSON', async () => {

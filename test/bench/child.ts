@@ -18,12 +18,22 @@ export class Child {
     this.#ended = once(process, 'close');
   }
 
-  /** `file` lies in this folder. */
-  static start(file: string, args: readonly string[]): Child {
-    const child = spawn(process.execPath, [join(import.meta.dirname, file), ...args], {
+  /** `file` lies in this folder; `flags` are Node's. */
+  static start(file: string, args: readonly string[], flags: readonly string[] = []): Child {
+    const child = spawn(process.execPath, [...flags, join(import.meta.dirname, file), ...args], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     return new Child(child, createInterface({ input: child.stdout }));
+  }
+
+  /** All of a child that says one thing and ends. @throws when it says nothing */
+  static async run<T>(file: string, args: readonly string[], flags: readonly string[] = []): Promise<T> {
+    const child = Child.start(file, args, flags);
+    try {
+      return await child.hear<T>();
+    } finally {
+      await child.close();
+    }
   }
 
   get pid(): number {

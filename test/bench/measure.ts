@@ -26,11 +26,17 @@ export interface Scale {
   readonly isQuick: boolean;
   /** Swapped from round to round, so that neither always finds the machine as the other has left it. */
   readonly isPeerFirst: boolean;
+  /** One folder for all rounds of a bench, empty before its first; removed after its last. */
+  readonly folder: string;
 }
 
 /** One piece of work that gives one or several measures. Every process of a round is started for it. */
 export interface Bench {
   readonly measures: readonly Measure[];
+  /** Takes so long that it is done only when one of its measures is asked for by name. */
+  readonly isOnDemand?: boolean;
+  /** Makes what all rounds share, in `scale.folder`, where making it takes longer than measuring. */
+  prepare?(scale: Pick<Scale, 'isQuick' | 'folder'>): Promise<void>;
   /** By measure name. */
   round(scale: Scale): Promise<Readonly<Record<string, Sample>>>;
 }
