@@ -1,4 +1,6 @@
 import { fhirBenches } from './fhir.ts';
+import { dicomBenches } from './dicom.ts';
+import { moving } from './dicom-move.ts';
 import { gate } from './gate.ts';
 import { hl7Benches } from './hl7.ts';
 import { idle } from './idle.ts';
@@ -13,6 +15,8 @@ import { uploads } from './upload.ts';
 /** In the order they run and are printed. */
 export const benches: readonly Bench[] = [
   largeInstance,
+  ...dicomBenches,
+  moving,
   ...hl7Benches,
   idle,
   gate,

@@ -1,41 +1,42 @@
 /**
- * A modality that sends one instance of any size by C-STORE, made while it is sent: neither side has to hold it. Says
- * `{"status": "0x0000"}` when it was answered.
+ * A modality that sends instances of any size by C-STORE on one association, made while they are sent: neither side has
+ * to hold one. Says `{"status": "0x0000", "seconds": …}`, from the first byte to the last answer; the status is the first
+ * that is no success.
  *
- * `node child-modality.ts PORT PATIENT PIXEL-BYTES`
+ * `node child-modality.ts PORT PATIENT PIXEL-BYTES [COUNT]`
  */
-import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { instance, Writer } from '../peers/dicom/dataset.ts';
+import { instance, type Instance, Writer } from '../peers/dicom/dataset.ts';
 import { data, RawScu, storeRequest } from '../peers/dicom/scu.ts';
+import { pour } from './noise.ts';
 
-/** What fits in one P-DATA-TF of ours, with its header. */
-const fragmentBytes = 131_072 - 6;
+const [port, patientId = '', pixelBytes, count = '1'] = process.argv.slice(2);
+const startedAt = performance.now();
+const scu = await RawScu.associate(Number(port));
+let status = '0x0000';
+for (let number = 1; number <= Number(count) && status === '0x0000'; number++) {
+  status = await store(instance({ patientId, number, size: 0 }), Number(pixelBytes));
+}
+const seconds = (performance.now() - startedAt) / 1000;
+await scu.release();
+process.stdout.write(`${JSON.stringify({ status, seconds })}\n`);
 
-const [port, patientId = '', pixelBytes] = process.argv.slice(2);
-const status = await store(Number(port), patientId, Number(pixelBytes));
-process.stdout.write(`${JSON.stringify({ status })}\n`);
+async function store(head: Instance, byteCount: number): Promise<string> {
+  scu.say(data(1, 3, storeRequest(head)), data(1, 0, opening(head.dataSet, byteCount)));
+  await pour(scu.socket, byteCount, (piece, isLast) => headOf(piece.length, isLast ? 2 : 0));
+  return scu.status();
+}
 
-async function store(port: number, patientId: string, pixelBytes: number): Promise<string> {
-  const head = instance({ patientId, size: 0 });
-  const scu = await RawScu.associate(port);
-  scu.say(data(1, 3, storeRequest(head)));
-  scu.say(data(1, 0, opening(head.dataSet, pixelBytes)));
-  // Noise, as little of it as a compressor could not use: nothing here must be fast because it is all zeros.
-  const noise = randomBytes(fragmentBytes);
-  for (let at = 0; at < pixelBytes; at += fragmentBytes) {
-    const fragment = noise.subarray(0, Math.min(fragmentBytes, pixelBytes - at));
-    const isLast = at + fragmentBytes >= pixelBytes;
-    if (!scu.socket.write(data(1, isLast ? 2 : 0, fragment))) await once(scu.socket, 'drain');
-  }
-  const answered = await scu.status();
-  await scu.release();
-  return answered;
+/** What stands before the fragment in a P-DATA-TF of one PDV. */
+function headOf(fragmentBytes: number, control: number): Buffer {
+  const whole = data(1, control, Buffer.alloc(0));
+  whole.writeUInt32BE(fragmentBytes + 6, 2);
+  whole.writeUInt32BE(fragmentBytes + 2, 6);
+  return whole;
 }
 
 /** A data set up to its pixels: the empty element at its end gets another length. */
-function opening(dataSet: Buffer, pixelBytes: number): Buffer {
+function opening(dataSet: Buffer, byteCount: number): Buffer {
   const empty = new Writer().element(0x7fe00010, 'OW', Buffer.alloc(0));
-  const length = new Writer().uint32(pixelBytes);
+  const length = new Writer().uint32(byteCount);
   return Buffer.concat([dataSet.subarray(0, -empty.length), empty.subarray(0, -length.length), length]);
 }

@@ -2,8 +2,9 @@
  * One instance of 2 GB arrives by C-STORE while the EHR goes on sending: neither the memory of the server nor the
  * patience of the EHR may feel it.
  */
-import { daysAgo, Hospital, producerName } from '../peers/hospital/hospital.ts';
+import type { Hospital } from '../peers/hospital/hospital.ts';
 import { Child } from './child.ts';
+import { imagesPortOf, openImagingHospital } from './imaging-hospital.ts';
 import { memoryOf } from './machine.ts';
 import { type Bench, median, type Sample } from './measure.ts';
 import { patientId, template } from './mllp-load.ts';
@@ -27,7 +28,7 @@ export const largeInstance: Bench = {
     { name: delayName, unit: 'ms behind idle, latest', goal: { of: 'ours', is: 'at most', value: 250 } },
   ],
   round: async ({ isQuick }) => {
-    const hospital = await imagingHospital();
+    const hospital = await openImagingHospital([patientId]);
     try {
       return await arrival(hospital, isQuick ? 'quick' : 'full');
     } finally {
@@ -35,21 +36,6 @@ export const largeInstance: Bench = {
     }
   },
 };
-
-/** Images and lab results of the patient may leave: the payload is taken by the path that keeps it. */
-async function imagingHospital(): Promise<Hospital> {
-  const listen = '127.0.0.1:0';
-  const sources = [
-    { name: 'ehr-feed', kind: 'hl7v2', listen },
-    { name: 'pacs', kind: 'dicom', aeTitle: 'KAKEHASHI', listen },
-  ];
-  const hospital = await Hospital.open([patientId], { settings: { sources } });
-  const items = { basis: 'article-57', categories: ['demographics', 'lab-result', 'image'], from: daysAgo(400) };
-  await hospital.ask('register.notice', { version: '2025-02', ...items });
-  await hospital.ask('register.filing', { producer: producerName, ...items });
-  await hospital.register([`${patientId},article-57,2025-02,${daysAgo(90)},`]);
-  return hospital;
-}
 
 async function arrival(hospital: Hospital, size: keyof typeof instanceBytes): Promise<Record<string, Sample>> {
   const sender = await SteadySender.connect(hospital.port, template(2000));
@@ -67,8 +53,7 @@ async function arrival(hospital: Hospital, size: keyof typeof instanceBytes): Pr
 
 /** How long each message waited that was sent while the instance came, its commit included. */
 async function whileStoring(hospital: Hospital, bytes: number, sender: SteadySender): Promise<number[]> {
-  const port = hospital.agent.ready.ports?.['pacs'] ?? 0;
-  const modality = Child.start('child-modality.ts', [String(port), patientId, String(bytes)]);
+  const modality = Child.start('child-modality.ts', [String(imagesPortOf(hospital)), patientId, String(bytes)]);
   try {
     const stored = new AbortController();
     const sending = sender.keepSending(everyMs, stored.signal);

@@ -97,10 +97,10 @@ export function rounded(value: number): number {
 }
 
 /** Does the two halves of a round one after the other, in the order of the round. */
-export async function alternately<T>(
+export async function alternately<Ours, Peer = Ours>(
   { isPeerFirst }: Scale,
-  halves: { ours(): Promise<T>; peer(): Promise<T> },
-): Promise<{ readonly ours: T; readonly peer: T }> {
+  halves: { ours(): Promise<Ours>; peer(): Promise<Peer> },
+): Promise<{ readonly ours: Ours; readonly peer: Peer }> {
   if (!isPeerFirst) return { ours: await halves.ours(), peer: await halves.peer() };
   const peer = await halves.peer();
   return { ours: await halves.ours(), peer };

@@ -19,14 +19,23 @@ export function writeInstances(instances: readonly Instance[]): string {
   return folder;
 }
 
+export type Environment = Readonly<Record<string, string>>;
+
+/** DCMTK and Orthanc, which is built on it, leave Nagle's algorithm on and wait 50 ms for each other; not with this. */
+export const withoutDelay: Environment = { TCP_NODELAY: '1' };
+
+/** The largest P-DATA-TF that DCMTK's programs can be told to take, and what ours announces. */
+export const pduBytesMax = 131_072;
+
 /** Exit code and what it said of a program of DCMTK. */
 export function run(
   program: string,
   args: readonly string[],
-  env: Readonly<Record<string, string>> = {},
+  env: Environment = {},
+  cwd = '.',
 ): Promise<{ code: number; said: string }> {
   return new Promise((resolve) => {
-    execFile(program, args, { env: { ...process.env, ...env } }, (error, stdout, stderr) => {
+    execFile(program, args, { env: { ...process.env, ...env }, cwd }, (error, stdout, stderr) => {
       resolve({ code: error ? Number(error.code ?? -1) : 0, said: stdout + stderr });
     });
   });
@@ -76,9 +85,10 @@ export class Storescp {
     this.#folder = folder;
   }
 
-  static async start(): Promise<Storescp> {
+  static async start(env: Environment = {}): Promise<Storescp> {
     const [port, folder] = [await freePort(), newFolder('storescp')];
-    const child = spawn('storescp', ['+B', '+xa', '-od', folder, String(port)], { stdio: 'ignore' });
+    const args = ['+B', '+xa', '-pdu', String(pduBytesMax), '-od', folder, String(port)];
+    const child = spawn('storescp', args, { stdio: 'ignore', env: { ...process.env, ...env } });
     await whenOpen(port, child);
     return new Storescp(port, child, folder);
   }

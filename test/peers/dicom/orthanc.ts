@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Instance } from './dataset.ts';
-import { endProcess, freePort, newFolder, whenOpen } from './dcmtk.ts';
+import { endProcess, type Environment, freePort, newFolder, pduBytesMax, whenOpen } from './dcmtk.ts';
 import { send } from './scu.ts';
 
 export interface OrthancChoice {
@@ -11,6 +11,7 @@ export interface OrthancChoice {
   readonly destination: { readonly aeTitle: string; readonly port: number };
   /** Most answers to a C-FIND; 0: any number. */
   readonly resultsMax?: number;
+  readonly env?: Environment;
 }
 
 const storeAttemptsMax = 5;
@@ -29,7 +30,7 @@ export class Orthanc {
     this.#folder = folder;
   }
 
-  static async start({ destination, resultsMax = 0 }: OrthancChoice): Promise<Orthanc> {
+  static async start({ destination, resultsMax = 0, env = {} }: OrthancChoice): Promise<Orthanc> {
     const folder = newFolder('orthanc');
     const ports = { dicom: await freePort(), http: await freePort() };
     const configuration = {
@@ -43,6 +44,7 @@ export class Orthanc {
       DicomAet: 'ORTHANC',
       DicomPort: ports.dicom,
       DicomCheckCalledAet: true,
+      MaximumPduLength: pduBytesMax,
       DicomModalities: { [destination.aeTitle]: [destination.aeTitle, '127.0.0.1', destination.port] },
       LimitFindResults: resultsMax,
       LimitFindInstances: resultsMax,
@@ -52,14 +54,14 @@ export class Orthanc {
     };
     const path = join(folder, 'orthanc.json');
     writeFileSync(path, JSON.stringify(configuration));
-    const child = spawn('Orthanc', [path], { stdio: 'ignore' });
+    const child = spawn('Orthanc', [path], { stdio: 'ignore', env: { ...process.env, ...env } });
     const orthanc = new Orthanc(ports, child, folder);
     await whenOpen(ports.http, child);
     await whenOpen(ports.dicom, child);
     return orthanc;
   }
 
-  /** By C-STORE: its HTTP door takes a second for each. It announces 16 KiB a P-DATA. */
+  /** By C-STORE: its HTTP door takes a second for each. */
   async put(...instances: readonly Instance[]): Promise<void> {
     for (const each of instances) {
       const status = await this.#store(each);
