@@ -10,7 +10,7 @@ export const partialSuffix = '.part';
  * A large file goes to the disk while it is written. Two gigabytes of dirty pages at its end would hold up every other
  * sync of the file system for as long, and with it the acknowledgement of a lab result.
  */
-const syncEveryBytes = 16 * 1024 * 1024;
+export const syncEveryBytes = 16 * 1024 * 1024;
 
 /**
  * A file that exists whole or not at all: written beside its place, `fdatasync`, `rename`, `fsync` of the folder.
@@ -84,7 +84,7 @@ function ignoreClosed(error: unknown): void {
 }
 
 /** A folder whose own name survives a power cut: a file's fsync does not reach the folders made for it. */
-async function makeFolder(path: string): Promise<void> {
+export async function makeFolder(path: string): Promise<void> {
   const first = await mkdir(path, { recursive: true, mode: 0o700 });
   if (first === undefined) return;
   const top = dirname(resolve(first));

@@ -17,6 +17,7 @@
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { ConnectorError } from '../model/errors.ts';
+import { giveBack } from './memory.ts';
 
 export const frameBytes = 1024 * 1024;
 const tagBytes = 16;
@@ -61,41 +62,78 @@ export function openBytes(from: SealKey, sealed: Uint8Array, domain: number = do
   return frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames);
 }
 
-/** Seals a stream: feed it chunks of any size, write out what it returns, in order. Holds at most one frame. */
+/**
+ * What sealing one stream takes: three frames. Lent again and again, because memory the system has to find for every
+ * image anew costs more than encrypting it (measured: 0.5 ms a MiB against 0.1).
+ */
+export interface SealMemory {
+  readonly plain: Buffer;
+  /** Filled by turns. */
+  readonly sealed: readonly [Buffer, Buffer];
+}
+
+export function newSealMemory(): SealMemory {
+  const sealed = () => Buffer.allocUnsafeSlow(frameBytes + tagBytes);
+  return { plain: Buffer.allocUnsafeSlow(frameBytes), sealed: [sealed(), sealed()] };
+}
+
+/**
+ * Seals a stream: feed it chunks of any size, write out what it returns, in order. A frame it gave stays as it is until
+ * the next but one is asked for, so that one may be on its way to the disk while the next is filled.
+ */
 export class FrameSealer {
   readonly #to: SealKey;
-  readonly #pending = Buffer.allocUnsafe(frameBytes);
+  readonly #memory: SealMemory;
   #filled = 0;
   #index = 0;
 
-  constructor(to: SealKey) {
+  constructor(to: SealKey, memory: SealMemory) {
     this.#to = to;
+    this.#memory = memory;
   }
 
-  /** The frames that `chunk` completed. The last full frame is kept back until it is known whether it is the last. */
-  push(chunk: Uint8Array): Buffer[] {
-    const out: Buffer[] = [];
+  /** The frames that `chunk` completes. The last full frame is kept back until it is known whether it is the last. */
+  *push(chunk: Uint8Array): Generator<Buffer, void> {
     for (let offset = 0; offset < chunk.length; ) {
-      if (this.#filled === frameBytes) out.push(...this.#emit(false));
+      if (this.#filled === frameBytes) yield this.#emit(false);
       const take = Math.min(frameBytes - this.#filled, chunk.length - offset);
-      this.#pending.set(chunk.subarray(offset, offset + take), this.#filled);
+      this.#memory.plain.set(chunk.subarray(offset, offset + take), this.#filled);
       this.#filled += take;
       offset += take;
     }
-    return out;
   }
 
-  end(): Buffer[] {
+  /** The last frame. */
+  end(): Buffer {
     return this.#emit(true);
   }
 
-  /** Body and tag apart: joining them would copy every byte of an image once more. */
-  #emit(isLast: boolean): Buffer[] {
-    const plain = this.#pending.subarray(0, this.#filled);
-    const { body, tag } = sealParts(this.#to, plain, domains.payload, this.#index++, isLast);
+  #emit(isLast: boolean): Buffer {
+    const plain = this.#memory.plain.subarray(0, this.#filled);
+    const into = this.#memory.sealed[this.#index % 2 === 0 ? 0 : 1];
+    const frame = sealInto(into, this.#to, plain, this.#index++, isLast);
     this.#filled = 0;
-    return [body, tag];
+    return frame;
   }
+}
+
+/**
+ * OpenSSL is given pieces of this size: what it returns is then small enough for the allocator to have at hand, and is
+ * given back at once instead of at the next collection.
+ */
+const sealPieceBytes = 64 * 1024;
+
+function sealInto(into: Buffer, to: SealKey, plain: Buffer, index: number, isLast: boolean): Buffer {
+  const gcm = createCipheriv(cipher, to.key, nonceOf(domains.payload, index, isLast));
+  gcm.setAAD(to.sealId);
+  for (let at = 0; at < plain.length; at += sealPieceBytes) {
+    const piece = gcm.update(plain.subarray(at, at + sealPieceBytes));
+    into.set(piece, at);
+    giveBack(piece);
+  }
+  gcm.final();
+  into.set(gcm.getAuthTag(), plain.length);
+  return into.subarray(0, plain.length + tagBytes);
 }
 
 /** Opens a sealed stream (a spool file) frame by frame. @throws ConnectorError SEAL_BROKEN */
@@ -141,16 +179,11 @@ function nonceOf(domain: number, index: number, isLast: boolean): Buffer {
 }
 
 function sealFrame(to: SealKey, plain: Uint8Array, domain: number, index: number, isLast: boolean): Buffer {
-  const { body, tag } = sealParts(to, plain, domain, index, isLast);
-  return Buffer.concat([body, tag]);
-}
-
-function sealParts(to: SealKey, plain: Uint8Array, domain: number, index: number, isLast: boolean) {
   const gcm = createCipheriv(cipher, to.key, nonceOf(domain, index, isLast));
   gcm.setAAD(to.sealId);
   const body = gcm.update(plain);
   gcm.final();
-  return { body, tag: gcm.getAuthTag() };
+  return Buffer.concat([body, gcm.getAuthTag()]);
 }
 
 function openFrame(from: SealKey, frame: Uint8Array, domain: number, index: number, isLast: boolean): Buffer {

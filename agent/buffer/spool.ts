@@ -1,19 +1,35 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
-import { DurableFile, removePartials } from '../base/files.ts';
+import { basename, dirname, join } from 'node:path';
+import { removePartials, syncFolder } from '../base/files.ts';
 import type { KeyRing } from '../base/keys.ts';
-import { FrameSealer, frameBytes, newSealKey, openStream, type SealKey, sealBytes } from '../base/seal.ts';
+import {
+  FrameSealer,
+  frameBytes,
+  newSealKey,
+  newSealMemory,
+  openStream,
+  sealBytes,
+  type SealKey,
+  type SealMemory,
+} from '../base/seal.ts';
 import { ConnectorError } from '../model/errors.ts';
 import type { Payload } from '../model/record.ts';
 import { onDisk } from './buffer-error.ts';
+import { SpoolFile } from './spool-file.ts';
 
 /**
  * Above this a payload becomes a file of its own. Measured: at 256 KiB both ways store as many objects a second, below
  * it the database wins (310 against 72 at 64 KiB), above it the file does.
  */
 export const inlineBytesMax = 256 * 1024;
+
+/** One for each value of the first byte of a name. */
+const folderCount = 256;
+
+/** Memory for sealing that is kept for the next payload: 6 MiB. Beyond it, payloads that come together make their own. */
+const idleMemoryMax = 2;
 
 /** A payload that is sealed and, when it is a file, durable; its row is not yet written. */
 export interface Staged {
@@ -32,6 +48,7 @@ export class Spool {
   readonly #folder: string;
   readonly #keys: KeyRing;
   readonly #limitBytes: number;
+  readonly #idleMemory: SealMemory[] = [];
 
   constructor(folder: string, keys: KeyRing, limitBytes: number) {
     this.#folder = folder;
@@ -40,7 +57,7 @@ export class Spool {
   }
 
   /**
-   * Seals a payload. When it resolves, a spooled one is durable (file synced, renamed, folder synced) and an inline
+   * Seals a payload. When it resolves, a spooled one is durable (file and folder synced) and an inline
    * one is in memory, waiting for its row.
    *
    * @throws ConnectorError RECORD_TOO_LARGE, BUFFER_FULL, BUFFER_FAILED; whatever the stream throws. Nothing is left behind.
@@ -69,26 +86,33 @@ export class Spool {
 
   async #stageFile(body: AsyncIterable<Uint8Array>, prefix: Uint8Array | undefined): Promise<Staged> {
     const seal = newSealKey();
-    const hash = createHash('sha256');
-    const sealer = new FrameSealer(seal);
-    await onDisk(mkdir(this.#folder, { recursive: true, mode: 0o700 }));
-    const file = await onDisk(DurableFile.create(this.path(seal.sealId)));
-    let bodyBytes = 0;
+    const file = await onDisk(SpoolFile.create(this.path(seal.sealId)));
+    const memory = this.#idleMemory.pop() ?? newSealMemory();
     try {
-      for await (const chunk of body) {
-        bodyBytes += chunk.length;
-        if (bodyBytes > this.#limitBytes) throw this.#tooLarge();
-        hash.update(chunk);
-        for (const frame of sealer.push(chunk)) await onDisk(file.write(frame));
-      }
-      for (const last of sealer.end()) await onDisk(file.write(last));
+      const identity = await this.#seal(body, new FrameSealer(seal, memory), file);
       await onDisk(file.commit());
+      const wrappedKey = this.#keys.wrap(seal.key, seal.sealId);
+      return { seal, wrappedKey, inline: null, ...identity, prefix };
     } catch (error) {
       await file.abandon();
       throw error;
+    } finally {
+      // Not before the last write has ended: the disk still reads from it.
+      if (this.#idleMemory.length < idleMemoryMax) this.#idleMemory.push(memory);
     }
-    const wrappedKey = this.#keys.wrap(seal.key, seal.sealId);
-    return { seal, wrappedKey, inline: null, sha256: hash.digest('hex'), bodyBytes, prefix };
+  }
+
+  async #seal(body: AsyncIterable<Uint8Array>, sealer: FrameSealer, file: SpoolFile) {
+    const hash = createHash('sha256');
+    let bodyBytes = 0;
+    for await (const chunk of body) {
+      bodyBytes += chunk.length;
+      if (bodyBytes > this.#limitBytes) throw this.#tooLarge();
+      hash.update(chunk);
+      for (const frame of sealer.push(chunk)) await onDisk(file.write(frame));
+    }
+    await onDisk(file.write(sealer.end()));
+    return { sha256: hash.digest('hex'), bodyBytes };
   }
 
   /** The opened body of a spooled payload. @throws ConnectorError SEAL_BROKEN */
@@ -105,7 +129,7 @@ export class Spool {
    * Returns how many.
    */
   async removeOrphans(isNeeded: (sealId: Buffer) => boolean): Promise<number> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    await this.#makeFolders();
     let removed = await removePartials(this.#folder);
     for (const entry of await readdir(this.#folder, { recursive: true, withFileTypes: true })) {
       if (!entry.isFile() || isNeeded(Buffer.from(basename(entry.name), 'hex'))) continue;
@@ -113,6 +137,16 @@ export class Spool {
       removed++;
     }
     return removed;
+  }
+
+  /** All at once, and once: making one under an image that waits would cost that image a sync more. */
+  async #makeFolders(): Promise<void> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    if ((await readdir(this.#folder)).length >= folderCount) return;
+    for (let first = 0; first < folderCount; first++) {
+      await mkdir(dirname(this.path(Uint8Array.of(first))), { recursive: true, mode: 0o700 });
+    }
+    await syncFolder(this.#folder);
   }
 
   path(sealId: Uint8Array): string {

@@ -80,7 +80,8 @@ export interface RecordFacts {
 
 /**
  * A record's exact bytes. `prefix` is put in front of `body` in the parcel but is not part of its identity: DICOM's
- * deterministic Part 10 header. A stream is read once, sealed while it is read, and never held whole in memory.
+ * deterministic Part 10 header. A stream is read once, sealed while it is read, and never held whole in memory;
+ * a chunk of it is there until the next is asked for.
  */
 export interface Payload {
   readonly prefix?: Uint8Array;

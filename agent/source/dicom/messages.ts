@@ -48,6 +48,7 @@ export class MessageReader {
   async next(): Promise<CommandMessage | Ending> {
     const fragments: Buffer[] = [];
     let byteCount = 0;
+    this.release();
     for (;;) {
       const pdv = await this.nextPdv();
       if (pdv === 'release' || pdv === 'abort') return pdv;
@@ -77,6 +78,11 @@ export class MessageReader {
 
   some(byteCountMax: number): Promise<Buffer> {
     return this.#reader.some(byteCountMax);
+  }
+
+  /** What was read before, commands and data alike, is used no more. */
+  release(): void {
+    this.#reader.release();
   }
 
   async #pduHead(): Promise<{ type: number; byteCount: number }> {
@@ -126,6 +132,11 @@ export class DataSetReader {
       this.#isBroken = true;
       throw error;
     }
+  }
+
+  /** The bytes read so far are used no more. */
+  release(): void {
+    this.#messages.release();
   }
 
   async #nextFragment(): Promise<Pdv> {

@@ -5,6 +5,7 @@
  * speed of our disk by TCP itself.
  */
 import type { Socket } from 'node:net';
+import { giveBack } from '../../base/memory.ts';
 import type { Clock } from '../../model/ports.ts';
 
 /** Enough to keep the socket busy while a frame is being written; beside it an association holds one sealed frame. */
@@ -14,12 +15,16 @@ export class SocketReader {
   readonly #socket: Socket;
   readonly #clock: Clock;
   readonly #chunks: Buffer[] = [];
+  /** Of the first chunk. */
+  #takenBytes = 0;
   #bufferedBytes = 0;
   #waiting: PromiseWithResolvers<void> | undefined;
   #waitingSince = 0;
   #lastByteAt: number;
   #fault: Error | undefined;
   #isDiscarding = false;
+  /** Chunks taken to their end, whose views may still be in use. */
+  #spent: Buffer[] = [];
   /** The most that ever waited here. */
   peakBytes = 0;
 
@@ -52,6 +57,12 @@ export class SocketReader {
     return this.#take(byteCountMax);
   }
 
+  /** Whatever was taken before is used no more, and its memory may be given back. Of what is not released, nothing is. */
+  release(): void {
+    for (const chunk of this.#spent) giveBack(chunk);
+    this.#spent = [];
+  }
+
   /** Nothing more will come: readers that wait, or ask for more than is here, get this error. The first one counts. */
   fail(fault: Error): void {
     this.#fault ??= fault;
@@ -61,6 +72,7 @@ export class SocketReader {
   /** Throws away all that comes from now on: a socket closed on unread bytes would reset and lose our last answer. */
   discard(): void {
     this.#chunks.length = 0;
+    this.#takenBytes = 0;
     this.#bufferedBytes = 0;
     this.#isDiscarding = true;
     this.#socket.resume();
@@ -88,9 +100,13 @@ export class SocketReader {
   #take(byteCountMax: number): Buffer {
     const chunk = this.#chunks[0];
     if (!chunk) return Buffer.alloc(0);
-    if (chunk.length <= byteCountMax) this.#chunks.shift();
-    else this.#chunks[0] = chunk.subarray(byteCountMax);
-    const taken = chunk.length <= byteCountMax ? chunk : chunk.subarray(0, byteCountMax);
+    const taken = chunk.subarray(this.#takenBytes, this.#takenBytes + byteCountMax);
+    this.#takenBytes += taken.length;
+    if (this.#takenBytes === chunk.length) {
+      this.#spent.push(chunk);
+      this.#chunks.shift();
+      this.#takenBytes = 0;
+    }
     this.#bufferedBytes -= taken.length;
     if (this.#socket.isPaused() && this.#bufferedBytes <= readAheadBytesMax / 2) this.#socket.resume();
     return taken;

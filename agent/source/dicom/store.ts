@@ -143,8 +143,13 @@ class ScannedDataSet {
     let drainedBytes = 0;
     for (let bytes = await this.read(); bytes; bytes = await this.read()) {
       drainedBytes += bytes.length;
+      this.release();
       if (drainedBytes > drainBytesMax) throw new ConnectorError('DICOM_CUT_OFF', { how: 'endless' });
     }
+  }
+
+  release(): void {
+    this.#dataSet.release();
   }
 
   get header() {
@@ -165,7 +170,12 @@ async function wholeOrStream(dataSet: ScannedDataSet): Promise<Uint8Array | Asyn
   return stream(head, dataSet);
 }
 
+/** Each chunk is there until the next is asked for. */
 async function* stream(head: Buffer[], dataSet: ScannedDataSet): AsyncGenerator<Buffer> {
   for (const bytes of head.splice(0)) yield bytes;
-  for (let bytes = await dataSet.read(); bytes; bytes = await dataSet.read()) yield bytes;
+  dataSet.release();
+  for (let bytes = await dataSet.read(); bytes; bytes = await dataSet.read()) {
+    yield bytes;
+    dataSet.release();
+  }
 }
