@@ -367,10 +367,11 @@ export class App implements AppContext {
 
   async #poll(job: string, part: SourcePart, signal: AbortSignal): Promise<void> {
     try {
-      const tally = await part.poll(signal, (state) => this.#listeners.get(job)?.(state));
+      const asked = this.#listeners.has(job) ? 'by-hand' : 'by-schedule';
+      const tally = await part.poll(signal, (state) => this.#listeners.get(job)?.(state), asked);
       this.#tallies.set(job, tally satisfies PollTally | undefined);
       // A run that had to stop early has said why; that stands until one comes to its end.
-      if (tally?.complete) this.faults.clear(part.name);
+      if (tally?.complete || tally?.open) this.faults.clear(part.name);
       const numbers = { offered: tally?.offered ?? 0, ...tally?.outcomes };
       this.report({ name: 'source.poll-finished', source: part.name, numbers });
     } catch (error) {

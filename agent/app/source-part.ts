@@ -1,5 +1,5 @@
 import type { Config } from '../config/schema.ts';
-import type { Intake, PollTally, Progress, Source, SourceHost } from '../model/ports.ts';
+import type { Intake, PollOccasion, PollTally, Progress, Source, SourceHost } from '../model/ports.ts';
 import { createSource } from '../source/registry.ts';
 
 export type SourceConfig = Config['sources'][number];
@@ -38,8 +38,8 @@ export class SourcePart {
     this.#isListening = true;
   }
 
-  async poll(signal: AbortSignal, progress: Progress): Promise<PollTally | undefined> {
-    return this.#source.poll?.(signal, progress);
+  async poll(signal: AbortSignal, progress: Progress, asked: PollOccasion): Promise<PollTally | undefined> {
+    return this.#source.poll?.(signal, progress, asked);
   }
 
   probe() {

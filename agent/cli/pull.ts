@@ -15,11 +15,13 @@ export const verb = defineVerb({
     context.terminal.result(results);
     if (Object.keys(results).length === 0)
       context.terminal.say('No source is configured that can be asked; the others only listen.');
-    for (const [source, { offered, outcomes }] of Object.entries(results)) {
+    for (const [source, { offered, outcomes, complete, open }] of Object.entries(results)) {
       const parts = Object.entries(outcomes).filter(([, count]) => count > 0);
       context.terminal.say(
         `${source}: ${offered} offered${parts.map(([word, count]) => `, ${count} ${word}`).join('')}`,
       );
+      if (open) context.terminal.say(`${source}: ${open} not here whole; asked for again, later and later.`);
+      else if (!complete) context.terminal.say(`${source}: it stopped before its end; run it again.`);
     }
     return 0;
   },

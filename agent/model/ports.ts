@@ -89,9 +89,13 @@ export interface SourceHost {
 export interface PollTally {
   readonly offered: number;
   readonly outcomes: Readonly<Record<OfferResult['outcome'], number>>;
-  /** False when the poll stopped early (time, rate, an unreachable peer) and should be run again. */
+  /** False when it should be run again: it stopped early (time, rate, an unreachable peer), or left things open. */
   readonly complete: boolean;
+  /** What was found and is not here whole, of a poll that came to its end: studies of which the PACS sent a part. */
+  readonly open?: number;
 }
+
+export type PollOccasion = 'by-schedule' | 'by-hand';
 
 /** Told now and then during a poll, for a progress bar. `total` is absent while unknown. */
 export type Progress = (state: { done: number; total?: number; unit: string }) => void;
@@ -102,8 +106,11 @@ export type Progress = (state: { done: number; total?: number; unit: string }) =
 export interface Source {
   /** Opens the listener and resolves with the port bound. Twice without `stop` between is a bug. */
   listen?(): Promise<{ readonly port: number }>;
-  /** One run over what is new. Never called twice at once. Aborting `signal` ends it soon, and nothing is lost. */
-  poll?(signal: AbortSignal, progress: Progress): Promise<PollTally>;
+  /**
+   * One run over what is new. Never called twice at once. Aborting `signal` ends it soon, and nothing is lost. For a
+   * person who asks by hand, what waits for a later time to be tried again is tried now.
+   */
+  poll?(signal: AbortSignal, progress: Progress, asked?: PollOccasion): Promise<PollTally>;
   /** Asks the peer how it is, changing nothing there. */
   probe(): Promise<Probe>;
   /** No new records after it resolves; what was being accepted is finished and answered. Harmless twice. */

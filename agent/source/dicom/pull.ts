@@ -5,7 +5,7 @@
  *              wants? never ─▶ forgotten
  * discovered ──wants? defer ─▶ deferred ──(asked again at later polls)──┐
  *      └───────wants? take ──▶ manifest, C-MOVE of what is missing ◀────┘
- *                                 │ something still missing ─▶ incomplete (gap, later and later)
+ *                                 │ something still missing ─▶ incomplete (gap; later and later, or by hand)
  *                                 │ all here ─▶ settling ──(the same manifest after `stableFor`)──▶ captured
  * ```
  * A study is captured when two manifests at least `stableFor` apart are equal and the intake knows every instance in
@@ -17,7 +17,7 @@
  */
 import { addDays, dayJst } from '../../base/clock.ts';
 import { isError } from '../../model/errors.ts';
-import type { GapNote, Offer, PollTally, Progress, SourceHost, StateChange } from '../../model/ports.ts';
+import type { GapNote, Offer, PollOccasion, PollTally, Progress, SourceHost, StateChange } from '../../model/ports.ts';
 import type { Instant, OfferResult } from '../../model/record.ts';
 import type { PatientIdOptions } from '../define.ts';
 import { Discoverer, type StudyRow } from './discover.ts';
@@ -53,6 +53,9 @@ const capturedMs = 31 * dayMs;
 /** Remembered studies that are read at once. */
 const pageRows = 500;
 
+/** Remembered studies that are looked through for incomplete ones when a person asks; later ones wait for their time. */
+const byHandMax = 10_000;
+
 /** Nothing is due later than this. */
 const always = Number.MAX_SAFE_INTEGER;
 
@@ -71,6 +74,9 @@ export class Pull {
   readonly #discoverer: Discoverer;
   #outcomes = noOutcomes();
   #lastArrivalAt = 0;
+  #asked: PollOccasion = 'by-schedule';
+  /** Studies this run has met of which something is missing. */
+  #incompleteCount = 0;
 
   constructor(options: PullOptions, host: SourceHost, pacs: Pacs) {
     this.#options = options;
@@ -86,8 +92,10 @@ export class Pull {
   }
 
   /** @throws ConnectorError PACS_…, BUFFER_FULL, BUFFER_FAILED; what was finished before it stays finished. */
-  async run(signal: AbortSignal, progress: Progress): Promise<PollTally> {
+  async run(signal: AbortSignal, progress: Progress, asked: PollOccasion): Promise<PollTally> {
     this.#outcomes = noOutcomes();
+    this.#asked = asked;
+    this.#incompleteCount = 0;
     let isWhole = false;
     try {
       isWhole = await this.#work(signal, progress);
@@ -96,7 +104,10 @@ export class Pull {
       if (!signal.aborted || !isError(error, 'PACS_CUT')) throw error;
     }
     const offered = Object.values(this.#outcomes).reduce((sum, count) => sum + count, 0);
-    return { offered, outcomes: { ...this.#outcomes }, complete: isWhole && !signal.aborted };
+    const isAtEnd = isWhole && !signal.aborted;
+    const open = this.#incompleteCount;
+    const tally = { offered, outcomes: { ...this.#outcomes }, complete: isAtEnd && open === 0 };
+    return isAtEnd && open > 0 ? { ...tally, open } : tally;
   }
 
   async #work(signal: AbortSignal, progress: Progress): Promise<boolean> {
@@ -110,6 +121,7 @@ export class Pull {
       await this.#visit(study, signal);
       progress({ done: ++done, total: studies.size, unit: 'studies' });
     }
+    if (this.#asked === 'by-hand') await this.#visitIncomplete(studies, signal);
     await this.#visitRemembered(studies, signal);
     await this.#fetchMissed(signal);
     await this.#rememberLimit();
@@ -151,6 +163,17 @@ export class Pull {
     }
   }
 
+  /** Those older than the days looked at whose next try is not due. */
+  async #visitIncomplete(visited: ReadonlyMap<string, StudyRow>, signal: AbortSignal): Promise<void> {
+    const { intake, clock } = this.#host;
+    const below = clock.now() + retryMsMax + 1;
+    const open = intake.states('study', { below, limit: byHandMax }).map(({ value }) => parse(value) as OpenStudy);
+    for (const { study, why } of open) {
+      if (signal.aborted) return;
+      if (why === 'incomplete' && !visited.has(study.studyInstanceUid)) await this.#visit(study, signal);
+    }
+  }
+
   #wish(study: StudyRow): 'take' | 'defer' | 'never' {
     const patient = patientName(study.patientId, study.issuer, this.#options.patientId);
     return patient ? this.#host.intake.wants(patient, 'image') : 'defer';
@@ -169,9 +192,15 @@ export class Pull {
       if (isCaptured) return;
       const gaps: GapNote[] = open ? [] : [{ code: 'DEFERRED', reference: referenceOf(study) }];
       await this.#commit({ state: [this.#openState({ study, why: 'deferred', attempts: 0 }, deferMs)], gaps });
-    } else if (open?.why !== 'incomplete' || remembered === undefined || remembered.mark <= this.#host.clock.now()) {
+    } else if (open?.why === 'incomplete' && remembered && !this.#isDue(remembered.mark)) {
+      this.#incompleteCount++;
+    } else {
       await this.#capture(study, open, signal);
     }
+  }
+
+  #isDue(mark: Instant): boolean {
+    return this.#asked === 'by-hand' || mark <= this.#host.clock.now();
   }
 
   async #capture(study: StudyRow, open: OpenStudy | undefined, signal: AbortSignal): Promise<void> {
@@ -225,7 +254,9 @@ export class Pull {
     { hash, instanceCount }: Manifest,
     missing: number,
   ): Promise<void> {
-    const attempts = (open?.attempts ?? 0) + 1;
+    this.#incompleteCount++;
+    // A person who asks has done something about it: the waiting begins anew.
+    const attempts = this.#asked === 'by-hand' ? 1 : (open?.attempts ?? 0) + 1;
     const seenAt = open?.hash === hash && open.seenAt !== undefined ? open.seenAt : this.#host.clock.now();
     const retryMs = Math.min(retryMsMin * 2 ** (attempts - 1), retryMsMax);
     await this.#commit({

@@ -1,7 +1,7 @@
 /** A PACS as one source: an acceptor for what is sent to us and, where it may be asked, a pull. */
 import { formatHostPort } from '../../base/options.ts';
 import { ConnectorError } from '../../model/errors.ts';
-import type { PollTally, Probe, Progress, Source, SourceHost } from '../../model/ports.ts';
+import type { PollOccasion, PollTally, Probe, Progress, Source, SourceHost } from '../../model/ports.ts';
 import { type AcceptorOptions, DicomAcceptor, serverCodes } from './acceptor.ts';
 import { Pacs, type PacsOptions } from './pacs.ts';
 import { missed, Pull, type PullOptions } from './pull.ts';
@@ -11,6 +11,12 @@ import { InstanceStore, type StoreOptions } from './store.ts';
 export interface DicomOptions extends AcceptorOptions, StoreOptions, PullOptions {
   /** Absent: nothing is asked, only received. */
   readonly pacs?: PacsOptions | undefined;
+}
+
+interface Run {
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+  readonly asked: PollOccasion | undefined;
 }
 
 export class DicomSource implements Source {
@@ -28,7 +34,7 @@ export class DicomSource implements Source {
     this.#host = host;
     this.#pacs = options.pacs && new Pacs(options.pacs, host.clock);
     const pull = this.#pacs && new Pull(options, host, this.#pacs);
-    if (pull) this.poll = (signal, progress) => this.#poll(pull, signal, progress);
+    if (pull) this.poll = (signal, progress, asked) => this.#poll(pull, { signal, progress, asked });
     const store = new InstanceStore(options, host, {
       taken: (result, route) => {
         if (route === 'c-move') pull?.arrived(result);
@@ -44,8 +50,8 @@ export class DicomSource implements Source {
     return this.#acceptor.listen();
   }
 
-  async #poll(pull: Pull, signal: AbortSignal, progress: Progress): Promise<PollTally> {
-    const run = pull.run(AbortSignal.any([signal, this.#host.signal, this.#stopped.signal]), progress);
+  async #poll(pull: Pull, { signal, progress, asked = 'by-schedule' }: Run): Promise<PollTally> {
+    const run = pull.run(AbortSignal.any([signal, this.#host.signal, this.#stopped.signal]), progress, asked);
     this.#polling = run.catch(() => undefined);
     return run;
   }

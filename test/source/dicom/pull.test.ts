@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import type { PollOccasion } from '../../../agent/model/ports.ts';
 import type { PatientName } from '../../../agent/model/record.ts';
 import { hourMs, minuteMs } from '../../base/fake-clock.ts';
 import { bufferFull } from '../../conformance/intake.ts';
@@ -55,9 +56,13 @@ async function world(instances: readonly Held[], options: Record<string, unknown
   return { ...source, archive, poll };
 }
 
-function pollOf({ source }: Pick<TestSource, 'source'>, signal = new AbortController().signal) {
+function pollOf(
+  { source }: Pick<TestSource, 'source'>,
+  signal = new AbortController().signal,
+  asked: PollOccasion = 'by-schedule',
+) {
   if (!source.poll) throw new TypeError('it does not poll');
-  return source.poll(signal, () => undefined);
+  return source.poll(signal, () => undefined, asked);
 }
 
 const taken = ({ intake }: Pick<World, 'intake'>) => intake.taken.map(({ facts }) => facts.nativeKey).toSorted();
@@ -145,6 +150,32 @@ describe('a PACS that says success and did not send', () => {
     w.clock.freeze(hourMs);
     await w.poll();
     expect([remembered(w), w.intake.gaps.size]).toEqual([['captured'], 0]);
+  });
+
+  it('keeps a pull from being called complete, whether its next try is due or not', async () => {
+    const w = await world(series(1, 3));
+    w.archive.lost.add(instanceUid(1, 1, 2));
+    expect(await w.poll()).toMatchObject({ offered: 2, complete: false, open: 1 });
+    expect(await w.poll()).toMatchObject({ offered: 0, complete: false, open: 1 });
+    w.archive.lost.clear();
+    w.clock.freeze(10 * minuteMs);
+    const tally = await w.poll();
+    expect(tally).toMatchObject({ offered: 1, complete: true });
+    expect(tally).not.toHaveProperty('open');
+  });
+
+  it('is tried at once when a person asks, also when the study is older than the days looked at', async () => {
+    const byHand = () => pollOf(w, undefined, 'by-hand');
+    const w = await world([...series(1, 3), ...series(2, 1)], { daysBack: 0 });
+    w.archive.lost.add(instanceUid(1, 1, 2));
+    await w.poll();
+    expect(await byHand()).toMatchObject({ offered: 0, complete: false, open: 1 });
+    w.clock.freeze(2 * 24 * hourMs);
+    expect(await w.poll()).toMatchObject({ complete: false, open: 1 });
+    expect(await byHand()).toMatchObject({ offered: 0, complete: false, open: 1 });
+    w.archive.lost.clear();
+    expect(await byHand()).toMatchObject({ offered: 1, complete: true });
+    expect(w.intake.taken).toHaveLength(4);
   });
 
   it('of anything at all is never believed', async () => {
