@@ -65,6 +65,21 @@ describe('a staged stream', () => {
     );
   });
 
+  it('has its own bytes, whatever is staged beside it, before it or after one that failed', async () => {
+    const bodies = [1, 2, 3, 4, 5].map((number) => bytesOf(mebibyte + number * 100_000).map((byte) => byte ^ number));
+    for (let round = 0; round < 2; round++) {
+      const [failed, ...staged] = await Promise.allSettled([
+        spool.stage({ body: pieces(bytesOf(5 * mebibyte), [300_000]) }),
+        ...bodies.map((body) => spool.stage({ body: pieces(body, [70_000]) })),
+      ]);
+      expect(failed?.status).toBe('rejected');
+      for (const [index, each] of staged.entries()) {
+        if (each.status === 'rejected') throw each.reason;
+        expect((await open(each.value as Staged)).equals(bodies[index] ?? Buffer.alloc(0))).toBe(true);
+      }
+    }
+  });
+
   it('shows nothing of its bytes on the disk', async () => {
     const name = Buffer.from('架橋 太郎');
     const staged = await spool.stage({ body: pieces(Buffer.concat([bytesOf(300_000), name]), [50_000]) });
@@ -90,6 +105,16 @@ describe('bytes in memory', () => {
     const [small, large] = [bytesOf(inlineBytesMax), bytesOf(inlineBytesMax + 1)];
     expect((await spool.stage({ body: small })).inline).not.toBeNull();
     expect((await spool.stage({ body: large })).inline).toBeNull();
+    expect(files()).toHaveLength(1);
+  });
+});
+
+describe('the folders', () => {
+  it('are all there after the start, and made one by one where they are not', async () => {
+    await spool.stage({ body: pieces(bytesOf(300_000), [70_000]) });
+    expect(readdirSync(join(flow.folder, 'spool'))).toHaveLength(1);
+    await spool.removeOrphans(() => true);
+    expect(readdirSync(join(flow.folder, 'spool'))).toHaveLength(256);
     expect(files()).toHaveLength(1);
   });
 });

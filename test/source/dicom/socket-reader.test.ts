@@ -49,6 +49,17 @@ it('gives the bytes in order however they arrive and are asked for', async () =>
   );
 });
 
+it('gives the memory of a chunk back when all of it was taken and it is told that none of it is used', async () => {
+  const reader = new SocketReader(ours, new FakeClock('2026-11-23T10:00:00+09:00'));
+  peer.write(Buffer.alloc(1000));
+  const first = await reader.some(400);
+  reader.release();
+  const second = await reader.some(600);
+  expect([first.length, second.length]).toEqual([400, 600]);
+  reader.release();
+  expect([first.length, second.length]).toEqual([0, 0]);
+});
+
 it('reads nothing more from the socket while its bound is reached, and goes on when it is not', async () => {
   const reader = new SocketReader(ours, new FakeClock('2026-11-23T10:00:00+09:00'));
   const totalBytes = 12 * readAheadBytesMax;
