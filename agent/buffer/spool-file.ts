@@ -1,17 +1,15 @@
-import { type FileHandle, open, rm } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { makeFolder, syncEveryBytes, syncFolder } from '../base/files.ts';
+import { makeFolder, partialSuffix, syncEveryBytes, syncFolder } from '../base/files.ts';
 
 /**
- * A payload on its way to the disk, under its name from the first byte: a name that no row bears is an orphan, whole or
- * not, so nothing has to be renamed when it is whole. What takes time goes on beside the sender's sending: the folder is
- * synced while the bytes come, and a frame is written while the next one is filled.
+ * A payload on its way to the disk: written beside its place, `fdatasync`, `rename`, `fsync` of the folder. What takes
+ * time goes on beside the sender's sending: a frame is written while the next one is filled.
  */
 export class SpoolFile {
   readonly #handle: FileHandle;
   readonly #path: string;
-  /** The folder's sync, the write and the sync-ahead under way; each is awaited by whoever comes next. */
-  readonly #named: Promise<void>;
+  /** The write and the sync-ahead under way; each is awaited by whoever comes next. */
   #writing: Promise<void> = Promise.resolve();
   #syncing: Promise<void> = Promise.resolve();
   #unsyncedBytes = 0;
@@ -19,11 +17,10 @@ export class SpoolFile {
   private constructor(handle: FileHandle, path: string) {
     this.#handle = handle;
     this.#path = path;
-    this.#named = watched(syncFolder(dirname(path)));
   }
 
   static async create(path: string): Promise<SpoolFile> {
-    return new SpoolFile(await openNew(path), path);
+    return new SpoolFile(await openNew(`${path}${partialSuffix}`), path);
   }
 
   /** Begins a write when the one before has ended. The bytes must stay as they are until the next one has begun. */
@@ -45,16 +42,18 @@ export class SpoolFile {
   async commit(): Promise<void> {
     await this.#writing;
     await this.#syncing;
-    await Promise.all([this.#handle.datasync(), this.#named]);
+    await this.#handle.datasync();
+    await rename(`${this.#path}${partialSuffix}`, this.#path);
+    await syncFolder(dirname(this.#path));
     // The sender need not wait for this one; all that was written is on the disk.
     void watched(this.#handle.close());
   }
 
-  /** Removes what was written so far. Not after `commit`. */
+  /** Removes what was written so far, also when `commit` has failed. Not after it has succeeded. */
   async abandon(): Promise<void> {
-    await Promise.allSettled([this.#named, this.#writing, this.#syncing]);
+    await Promise.allSettled([this.#writing, this.#syncing]);
     await this.#handle.close();
-    await rm(this.#path, { force: true });
+    for (const path of [`${this.#path}${partialSuffix}`, this.#path]) await rm(path, { force: true });
   }
 }
 

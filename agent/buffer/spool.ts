@@ -57,7 +57,7 @@ export class Spool {
   }
 
   /**
-   * Seals a payload. When it resolves, a spooled one is durable (file and folder synced) and an inline
+   * Seals a payload. When it resolves, a spooled one is durable (file, rename and folder synced) and an inline
    * one is in memory, waiting for its row.
    *
    * @throws ConnectorError RECORD_TOO_LARGE, BUFFER_FULL, BUFFER_FAILED; whatever the stream throws. Nothing is left behind.

@@ -21,15 +21,7 @@ import { html, type Markup } from './html.ts';
 import { stateIcon } from './icons.ts';
 import { minuteJst } from './language.ts';
 import type { Reader } from './reader.ts';
-import {
-  deliveryStateNames,
-  diskStateNames,
-  partStateNames,
-  receiptNames,
-  sourceKindNames,
-  stateSentences,
-  words,
-} from './words.ts';
+import { deliveryStateNames, diskStateNames, partStateNames, receiptNames, stateSentences, words } from './words.ts';
 
 type Source = Status['sources'][number];
 type Producer = Status['producers'][number];
@@ -100,9 +92,7 @@ function powerOff({ jobs }: Status, { say }: Reader): Markup {
 
 function sources(status: Status, reader: Reader): Markup {
   const { say } = reader;
-  const cards = status.sources.map((source) =>
-    card(source, reader, say(sourceKindNames[source.kind]), sourceFacts(source, status, reader)),
-  );
+  const cards = status.sources.map((source) => card(source, reader, source.kind, sourceFacts(source, status, reader)));
   return section('sources', say(words.sources), cardList(cards, say(words.noSources)));
 }
 

@@ -1,6 +1,6 @@
 /** All words of the console that are not health's own (`agent/health/words.ts`), in both languages. */
 import type { DeliveryState } from '../buffer/deliveries.ts';
-import type { Bilingual, DiskState, PartState, SourceKind, StateWord } from '../health/index.ts';
+import type { Bilingual, DiskState, PartState, StateWord } from '../health/index.ts';
 import type { ReceiptStatus } from '../model/wire.ts';
 
 export const words = {
@@ -115,16 +115,6 @@ export const partStateNames: Readonly<Record<PartState, Bilingual>> = {
   failing: { en: 'Failing', ja: 'エラー' },
   paused: { en: 'Paused', ja: '一時停止' },
   silent: { en: 'Silent', ja: '無通信' },
-};
-
-export const sourceKindNames: Readonly<Record<SourceKind, Bilingual>> = {
-  hl7v2: { en: 'HL7 v2', ja: 'HL7 v2' },
-  ssmix2: { en: 'SS-MIX2', ja: 'SS-MIX2' },
-  fhir: { en: 'FHIR R4', ja: 'FHIR R4' },
-  dicom: { en: 'DICOM', ja: 'DICOM' },
-  claims: { en: 'Claims', ja: 'レセプト' },
-  documents: { en: 'Documents', ja: '文書' },
-  masters: { en: 'Masters', ja: 'マスター' },
 };
 
 /** In the order of a delivery's life, then its other ends. */

@@ -61,23 +61,23 @@ async function sendOneByOne(hospital: Hospital, name: string, count: number, rep
 
 describe('the judge of the trace', () => {
   const wal = '23</state/connector.sqlite-wal>';
-  const path = `/state/spool/3a/3a${'e0'.repeat(15)}`;
+  const part = '29</state/spool/3a/3ae0.90ae.part>';
   const steps = {
     read: '1 read(30<socket:[7]>, "\\vMSH|^~\\\\"..., 65536) = 357',
     row: `1 pwrite64(${wal}, "\\0\\0\\0"..., 8192, 32) = 8192`,
     sync: `1 fsync(${wal}) = 0`,
     rest: '1 read(30<socket:[7]>, "QUJDQUJD"..., 500000) = 400000',
     answer: '1 write(30<socket:[7]>, "\\vMSH|^~\\\\"..., 118) = 118',
-    created: `3 openat(AT_FDCWD, "${path}", O_WRONLY|O_CREAT|O_EXCL|O_CLOEXEC, 0600) = 29<${path}>`,
-    file: `2 write(29<${path}>, "\\221"..., 400407) = 400407`,
-    fileSync: `2 fdatasync(29<${path}>) = 0`,
+    file: `2 write(${part}, "\\221"..., 400407) = 400407`,
+    fileSync: `2 fdatasync(${part}) = 0`,
+    rename: '3 rename("/state/spool/3a/3ae0.90ae.part", "/state/spool/3a/3ae0") = 0',
     folderSync: '4 fsync(29</state/spool/3a>) = 0',
   };
   type Step = keyof typeof steps;
   const judge = (...names: readonly Step[]) =>
     judgeTrace(parseTrace(names.map((name) => steps[name]).join('\n'))).faults;
   const small = ['read', 'row', 'sync', 'answer'] as const;
-  const large = ['read', 'rest', 'created', 'folderSync', 'file', 'fileSync', 'row', 'sync', 'answer'] as const;
+  const large = ['read', 'rest', 'file', 'fileSync', 'rename', 'folderSync', 'row', 'sync', 'answer'] as const;
 
   it('finds nothing wrong with the right order', () => {
     expect(judge(...small)).toEqual([]);
@@ -109,19 +109,11 @@ describe('the judge of the trace', () => {
   });
 
   it('finds two steps of a spooled payload that changed places', () => {
-    // The row says where the file is, so the row comes last. The folder may be synced at any time between.
-    const pairs = [
-      ['created', 'folderSync'],
-      ['file', 'fileSync'],
-      ['fileSync', 'row'],
-      ['folderSync', 'row'],
-      ['row', 'sync'],
-    ] as const;
-    for (const [one, other] of pairs) {
-      const swapped = large.map((name) => (name === one ? other : name === other ? one : name));
+    // The row says where the file is, so the row comes last; everything before it in the order of DESIGN 8.
+    for (let index = 2; index < large.length - 2; index++) {
+      const swapped = [...large];
+      [swapped[index], swapped[index + 1]] = [swapped[index + 1] as Step, swapped[index] as Step];
       expect(judge(...swapped), swapped.join(' ')).toHaveLength(1);
     }
-    const late = ['read', 'rest', 'created', 'file', 'fileSync', 'folderSync', 'row', 'sync', 'answer'] as const;
-    expect(judge(...late)).toEqual([]);
   });
 });

@@ -2,7 +2,8 @@
 import { inlineBytesMax } from '../../agent/buffer/spool.ts';
 
 /** Calls to be traced: what reads a frame, writes an answer, and makes bytes and names last. */
-export const tracedCalls = 'read,readv,recvfrom,recvmsg,write,writev,pwrite64,sendto,sendmsg,openat,fsync,fdatasync';
+export const tracedCalls =
+  'read,readv,recvfrom,recvmsg,write,writev,pwrite64,sendto,sendmsg,fsync,fdatasync,rename,renameat,renameat2';
 
 /** One system call; `start` and `end` are places in the trace, equal unless others came in between. */
 export interface Call {
@@ -50,7 +51,7 @@ export interface TraceVerdict {
 }
 
 const walName = /^\d+<[^>]*connector\.sqlite-wal>/;
-const spoolName = /^\d+<([^>]*\/spool\/\w\w\/\w{32})>/;
+const partName = /^\d+<([^>]*\/spool\/[^>]*\.part)>/;
 
 /**
  * Holds for senders that wait for each answer: the last read before an ACK is then the end of its frame. Of messages
@@ -112,19 +113,17 @@ function faultOf({ between, late, isSpooled }: Way): string | undefined {
 
 /** Where the spool file is durable under its name; or which step is missing or out of order. */
 function spoolEnd(between: readonly Call[]): number | string {
-  const synced = between.find((call) => call.name === 'fdatasync' && spoolName.test(call.text));
-  const [, path = ''] = spoolName.exec(synced?.text ?? '') ?? [];
+  const synced = between.find((call) => call.name === 'fdatasync' && partName.test(call.text));
+  const [, path = ''] = partName.exec(synced?.text ?? '') ?? [];
   const written = between.filter((call) => call.name.includes('write') && call.text.includes(`<${path}>`));
   if (!synced || written.length === 0) return 'the spool file was not written, or not synced';
   if (written.some((call) => call.end > synced.start)) return 'the spool file was written to after it was synced';
-  const created = between.find(
-    (call) => call.name === 'openat' && call.text.includes(`"${path}", O_WRONLY|O_CREAT|O_EXCL`),
-  );
-  if (!created) return 'the spool file was there before';
+  const renamed = between.find((call) => call.name.startsWith('rename') && call.text.includes(`"${path}"`));
+  if (!renamed || renamed.start < synced.end) return 'the spool file was not synced before it was renamed';
   const folder = path.slice(0, path.lastIndexOf('/'));
   const named = between.find((call) => call.name === 'fsync' && call.text.includes(`<${folder}>`));
-  if (!named || named.start < created.end) return 'the folder was not synced after the file was made in it';
-  return Math.max(synced.end, named.end);
+  if (!named || named.start < renamed.end) return 'the folder was not synced after the rename';
+  return named.end;
 }
 
 /** `29<socket:[169085]>` */

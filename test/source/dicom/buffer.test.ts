@@ -5,7 +5,6 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { parseTrace, tracedCalls } from '../../fault/trace.ts';
 import { breaches, Flow, ldi } from '../../flow/harness.ts';
 import { instance, names } from '../../peers/dicom/dataset.ts';
 import { endProcess } from '../../peers/dicom/dcmtk.ts';
@@ -42,24 +41,27 @@ async function startChild(tracer: readonly string[] = []): Promise<number> {
   return Number(port);
 }
 
-it('answers when the file and its name are durable and then the row, in one write', async () => {
+it('answers when file, name, folder and row are durable, in this order', async () => {
   const trace = join(folder, 'trace');
-  const port = await startChild(['strace', '-f', '-y', '-o', trace, '-e', `trace=${tracedCalls}`, '-s', '16']);
+  const calls = 'fdatasync,fsync,rename,renameat2,write,writev,pwrite64';
+  const port = await startChild(['strace', '-f', '-y', '-o', trace, '-e', `trace=${calls}`, '-s', '16']);
   expect(await send(port, large)).toBe('0x0000');
-  const calls = parseTrace(readFileSync(trace, 'latin1'));
-  const first = (name: RegExp, pattern: RegExp, after = -1) => {
-    const found = calls.find((call) => name.test(call.name) && pattern.test(call.text) && call.start > after);
-    return found ?? expect.fail(`no ${name} of ${pattern} after line ${after}`);
+  const lines = readFileSync(trace, 'latin1').split('\n');
+  const after = (from: number, pattern: RegExp) => {
+    const at = lines.findIndex((line, index) => index > from && pattern.test(line));
+    expect(at, String(pattern)).toBeGreaterThan(from);
+    return at;
   };
-  const created = first(/^openat$/, /\/spool\/\w\w\/\w{32}", O_WRONLY\|O_CREAT\|O_EXCL/);
-  const written = calls.findLast(({ name, text }) => /write/.test(name) && /^\d+<[^>]*\/spool\//.test(text));
-  const synced = first(/^fdatasync$/, /^\d+<[^>]*\/spool\/\w\w\/\w{32}>/, written?.end);
-  const named = first(/^fsync$/, /^\d+<[^>]*\/spool\/\w\w>/, created.end);
-  const committed = first(/^f(data)?sync$/, /sqlite-wal>/, Math.max(synced.end, named.end));
+  const data = after(-1, /fdatasync\(\d+<[^>]*\/spool\/[^>]*\.part>/);
+  const renamed = after(data, /rename(at2)?\(.*\.part/);
+  const named = after(renamed, /fsync\(\d+<[^>]*\/spool\//);
+  const committed = after(named, /f(data)?sync\(\d+<[^>]*sqlite-wal>/);
   // One write, so that nothing waits for a delayed acknowledgement.
-  const answers = calls.filter(({ name, text }) => /write/.test(name) && /<socket[^>]*>.*"\\4\\0/.test(text));
+  const answers = lines.flatMap((line, index) =>
+    /writev?\(\d+<[^>]*>, (\[\{iov_base=)?"\\4\\0/.test(line) ? [index] : [],
+  );
   expect(answers).toHaveLength(1);
-  expect(answers[0]?.start).toBeGreaterThan(committed.end);
+  expect(answers[0]).toBeGreaterThan(committed);
   // strace is let end by itself, with what it watches.
   const ended = child && once(child, 'exit');
   child?.stdin?.end();
@@ -73,7 +75,10 @@ it('killed in the middle of an instance keeps what it had answered and nothing o
   scu.say(data(1, 3, storeRequest(large)));
   for (let at = 0; at < 500_000; at += 100_000) scu.say(data(1, 0, large.dataSet.subarray(at, at + 100_000)));
   const spool = join(folder, 'spool');
-  while (!existsSync(spool) || !readdirSync(spool, { recursive: true }).some((name) => /\w{32}$/.test(String(name)))) {
+  while (
+    !existsSync(spool) ||
+    !readdirSync(spool, { recursive: true }).some((name) => String(name).endsWith('.part'))
+  ) {
     await new Promise(setImmediate);
   }
   if (child) await endProcess(child);
