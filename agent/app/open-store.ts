@@ -109,7 +109,7 @@ function assemble(config: Config, { db, keys, time, settings, report, recipients
     producers,
     holdMs: config.hold.days * dayMs,
     parcelsFolder: join(config.state, 'parcels'),
-    subjects: new Subjects(db, keys),
+    subjects: new Subjects(db, keys, register),
     register,
     gate: new RegisterGate(db, register, time, { producers: config.producers, waitingDays, maxAgeMs }),
     names,

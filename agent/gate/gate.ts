@@ -1,4 +1,4 @@
-import { addDays, dayJst } from '../base/clock.ts';
+import { addDays, dayJst, startOfDayJst } from '../base/clock.ts';
 import type { Db, Statement } from '../base/database.ts';
 import type { FiledCategory } from '../model/category.ts';
 import type { Basis, Gate, HoldReason, Question, SubjectId, Verdict } from '../model/ports.ts';
@@ -27,14 +27,35 @@ export function isGlobal(verdict: Verdict): boolean {
   return !verdict.pass && verdict.act === 'hold' && globalReasons.has(verdict.reason);
 }
 
+/** A notice somebody was given. */
 interface NoticeSeen {
-  version: string;
-  notified_on: DayJst;
+  readonly version: string;
+  readonly notifiedOn: DayJst;
+  /** When its waiting days are over. */
+  readonly firstDay: DayJst;
 }
+
+/** All that the register says of one person, whatever names it is known by. */
+interface Standing {
+  readonly stops: ReadonlySet<string>;
+  readonly notices: readonly NoticeSeen[];
+}
+
+interface StandingRow {
+  readonly united: 0 | 1;
+  readonly stop: string | null;
+  readonly version: string | null;
+  readonly notifiedOn: DayJst | null;
+}
+
+/** Persons whose standing is kept, some 400 bytes each: everybody who is in the hospital on one day. */
+const standingsMax = 8192;
 
 /**
  * The judge. Asks the register where it lies, in SQLite, so that an answer always belongs to the same transaction as
- * what is done with it (docs/decisions/0007). Notice texts and filings are few and are kept until the version moves.
+ * what is done with it. What it has read is kept until the register's version moves, and the version is asked each
+ * time: a change makes it another, and one that a rolled-back transaction used is never used again
+ * (docs/decisions/0007).
  *
  * REQ-ELIG-1, REQ-ELIG-2, REQ-ELIG-3, REQ-ELIG-4; Art. 52, 56, 57.
  */
@@ -43,23 +64,23 @@ export class RegisterGate implements Gate {
   readonly #register: Register;
   readonly #time: LawfulTime;
   readonly #bases: ReadonlyMap<string, Basis>;
-  readonly #stopped: Statement<[SubjectId, string], unknown>;
-  readonly #notices: Statement<[SubjectId], NoticeSeen>;
+  readonly #ofOne: Statement<[SubjectId], StandingRow>;
+  readonly #ofFamily: Statement<[SubjectId], StandingRow>;
   #texts: RegisterTexts | undefined;
+  #today: { day: DayJst; from: Instant; to: Instant } | undefined;
 
   constructor(db: Db, register: Register, time: LawfulTime, options: GateOptions) {
     this.#options = options;
     this.#register = register;
     this.#time = time;
     this.#bases = new Map(options.producers.map(({ name, basis }) => [name, basis]));
-    this.#stopped = db.prepare(
-      `SELECT 1 FROM subject AS me JOIN subject AS kin ON kin.root = me.root JOIN stop ON stop.subject = kin.id
-       WHERE me.id = ? AND stop.withdrawn_at IS NULL AND stop.basis IN ('all', ?) LIMIT 1`,
-    );
-    this.#notices = db.prepare(
-      `SELECT notice.version, notice.notified_on
-       FROM subject AS me JOIN subject AS kin ON kin.root = me.root JOIN notice ON notice.subject = kin.id
-       WHERE me.id = ?`,
+    // One row for each pair of a stop and a notice; a person has few of either.
+    const said = (kin: string) => `LEFT JOIN stop ON stop.subject = ${kin}.id AND stop.withdrawn_at IS NULL
+      LEFT JOIN notice ON notice.subject = ${kin}.id WHERE me.id = ?`;
+    const columns = 'me.united, stop.basis AS stop, notice.version, notice.notified_on AS notifiedOn';
+    this.#ofOne = db.prepare(`SELECT ${columns} FROM subject AS me ${said('me')}`);
+    this.#ofFamily = db.prepare(
+      `SELECT ${columns} FROM subject AS me JOIN subject AS kin ON kin.root = me.root ${said('kin')}`,
     );
   }
 
@@ -71,20 +92,26 @@ export class RegisterGate implements Gate {
     const basis = this.#bases.get(producer);
     // A producer that left the configuration receives nothing, whatever is filed.
     if (!basis) return hold('not-filed');
-    if (this.#stopped.get(subject, basis)) return { pass: false, act: 'refuse', reason: 'stopped' };
+    const texts = this.#load();
+    const standing = this.#standingOf(subject, texts);
+    if (standing.stops.has('all') || standing.stops.has(basis))
+      return { pass: false, act: 'refuse', reason: 'stopped' };
     if (category === 'unclassified') return hold('unclassified');
-    const paused = this.paused();
+    const paused = this.#pausedBy(texts);
     if (paused) return hold(paused);
-    const day = dayJst(this.#time.now());
-    const told = this.#coverage(subject, basis, category, day);
+    const day = this.#day();
+    const told = coverage(standing, texts, { basis, category, day });
     if (told !== 'over') return told;
-    return this.#isFiled(producer, basis, category, day) ? { pass: true } : hold('not-filed');
+    return isFiled(texts, { producer, basis, category, day }) ? { pass: true } : hold('not-filed');
   }
 
   /** Why nobody's data may leave just now, or undefined. */
   paused(): HoldReason | undefined {
+    return this.#pausedBy(this.#load());
+  }
+
+  #pausedBy({ asOf, isBlocked }: RegisterTexts): HoldReason | undefined {
     if (!this.#time.isTrusted()) return 'clock-untrusted';
-    const { asOf, isBlocked } = this.#load();
     if (asOf === undefined) return 'no-register';
     return isBlocked || this.#time.now() - asOf > this.#options.maxAgeMs ? 'register-stale' : undefined;
   }
@@ -98,43 +125,48 @@ export class RegisterGate implements Gate {
   noticeFor({ subject, category, producer }: Question): { basis: Basis; notice: string } | undefined {
     const basis = this.#bases.get(producer);
     if (!basis || category === 'unclassified') return undefined;
-    const day = dayJst(this.#time.now());
-    const covering = this.#notices
-      .all(subject)
-      .filter((notice) => this.#covers(notice, basis, category) && this.#firstDay(notice) <= day)
-      .toSorted((a, b) => (a.notified_on < b.notified_on ? -1 : 1));
+    const day = this.#day();
+    const texts = this.#load();
+    const covering = this.#standingOf(subject, texts)
+      .notices.filter((notice) => covers(notice, texts, basis, category) && notice.firstDay <= day)
+      .toSorted((a, b) => (a.notifiedOn < b.notifiedOn ? -1 : 1));
     return covering[0] && { basis, notice: covering[0].version };
   }
 
-  #coverage(subject: SubjectId, basis: Basis, category: FiledCategory, day: DayJst): Verdict | 'over' {
-    const onBasis = this.#notices.all(subject).filter(({ version }) => this.#notice(version)?.basis === basis);
-    if (onBasis.length === 0) return hold('not-notified');
-    const covering = onBasis.filter((notice) => this.#covers(notice, basis, category));
-    if (covering.length === 0) return hold('category-not-notified');
-    const first = covering.map((notice) => this.#firstDay(notice)).toSorted()[0] as DayJst;
-    return first <= day ? 'over' : { ...hold('waiting'), until: first };
+  #standingOf(subject: SubjectId, { standings }: RegisterTexts): Standing {
+    const known = standings.get(subject);
+    if (known) return known;
+    const standing = this.#readStanding(subject);
+    if (standings.size >= standingsMax) standings.delete(standings.keys().next().value as SubjectId);
+    standings.set(subject, standing);
+    return standing;
   }
 
-  #covers({ version, notified_on }: NoticeSeen, basis: Basis, category: FiledCategory): boolean {
-    const text = this.#notice(version);
-    return text !== undefined && text.basis === basis && text.from <= notified_on && text.categories.has(category);
+  #readStanding(subject: SubjectId): Standing {
+    const stops = new Set<string>();
+    const notices = new Map<string, NoticeSeen>();
+    const own = this.#ofOne.all(subject);
+    for (const { stop, version, notifiedOn } of own[0]?.united ? this.#ofFamily.all(subject) : own) {
+      if (stop !== null) stops.add(stop);
+      if (version === null || notifiedOn === null) continue;
+      notices.set(`${version} ${notifiedOn}`, { version, notifiedOn, firstDay: this.#firstDay(notifiedOn) });
+    }
+    return { stops, notices: [...notices.values()] };
   }
 
   /** Waiting days are whole days after the day of the notice; provision begins on the day after the last of them. */
-  #firstDay({ notified_on }: NoticeSeen): DayJst {
-    return addDays(notified_on, this.#options.waitingDays + 1);
+  #firstDay(notifiedOn: DayJst): DayJst {
+    return addDays(notifiedOn, this.#options.waitingDays + 1);
   }
 
-  #isFiled(producer: string, basis: Basis, category: FiledCategory, day: DayJst): boolean {
-    // A later filing replaces the earlier one for the same producer and basis: its items are the whole list.
-    const inForce = this.#load()
-      .filings.filter((filing) => filing.producer === producer && filing.basis === basis && filing.from <= day)
-      .at(-1);
-    return inForce?.categories.has(category) ?? false;
-  }
-
-  #notice(version: string): NoticeText | undefined {
-    return this.#load().notices.get(version);
+  /** Today in Asia/Tokyo, written once a day: this is asked for every record. */
+  #day(): DayJst {
+    const now = this.#time.now();
+    if (!this.#today || now < this.#today.from || now >= this.#today.to) {
+      const day = dayJst(now);
+      this.#today = { day, from: startOfDayJst(day), to: startOfDayJst(addDays(day, 1)) };
+    }
+    return this.#today.day;
   }
 
   #load(): RegisterTexts {
@@ -146,19 +178,22 @@ export class RegisterGate implements Gate {
         filings: this.#register.filings().map(withSet),
         asOf: (this.#register.feed('file') ?? this.#register.feed('cli'))?.asOf,
         isBlocked: this.#register.blocked() !== undefined,
+        standings: new Map(),
       };
     }
     return this.#texts;
   }
 }
 
-/** The few rows every judgement needs, as of one version of the register. */
+/** What judgements need, as of one version of the register. */
 interface RegisterTexts {
   version: number;
   notices: Map<string, NoticeText>;
   filings: FilingText[];
   asOf: Instant | undefined;
   isBlocked: boolean;
+  /** Of whoever was asked about since, the oldest first. */
+  standings: Map<SubjectId, Standing>;
 }
 
 interface NoticeText {
@@ -169,6 +204,47 @@ interface NoticeText {
 
 interface FilingText extends NoticeText {
   producer: string;
+}
+
+interface Matter {
+  readonly basis: Basis;
+  readonly category: FiledCategory;
+  readonly day: DayJst;
+}
+
+function coverage({ notices }: Standing, texts: RegisterTexts, { basis, category, day }: Matter): Verdict | 'over' {
+  let isNotified = false;
+  let first: DayJst | undefined;
+  for (const notice of notices) {
+    if (texts.notices.get(notice.version)?.basis !== basis) continue;
+    isNotified = true;
+    if (!covers(notice, texts, basis, category)) continue;
+    if (first === undefined || notice.firstDay < first) first = notice.firstDay;
+  }
+  if (!isNotified) return hold('not-notified');
+  if (first === undefined) return hold('category-not-notified');
+  return first <= day ? 'over' : { ...hold('waiting'), until: first };
+}
+
+function covers(
+  { version, notifiedOn }: NoticeSeen,
+  { notices }: RegisterTexts,
+  basis: Basis,
+  category: FiledCategory,
+): boolean {
+  const text = notices.get(version);
+  return text !== undefined && text.basis === basis && text.from <= notifiedOn && text.categories.has(category);
+}
+
+/** A later filing replaces the earlier one for the same producer and basis: its items are the whole list. */
+function isFiled(
+  { filings }: RegisterTexts,
+  { producer, basis, category, day }: Matter & { producer: string },
+): boolean {
+  const inForce = filings.findLast(
+    (filing) => filing.producer === producer && filing.basis === basis && filing.from <= day,
+  );
+  return inForce?.categories.has(category) ?? false;
 }
 
 function withSet<T extends { categories: readonly FiledCategory[] }>(row: T) {

@@ -45,7 +45,8 @@ export interface Feed {
 export class Register {
   readonly #db: Db;
   readonly #bump: Statement<[number], { version: number }>;
-  readonly #versionRow: Statement<[], { version: number; blocked: string | null }>;
+  readonly #version: Statement<[], number>;
+  readonly #blocked: Statement<[], string | null>;
   readonly #addNotice: Statement<[SubjectId, string, DayJst, Instant], unknown>;
   readonly #addStop: Statement<[SubjectId, string, DayJst, Instant], unknown>;
   readonly #stopInForce: Statement<[SubjectId, string], { id: number }>;
@@ -54,7 +55,8 @@ export class Register {
   constructor(db: Db) {
     this.#db = db;
     this.#bump = db.prepare('UPDATE register SET version = max(version, ?) + 1 RETURNING version');
-    this.#versionRow = db.prepare('SELECT version, blocked FROM register');
+    this.#version = db.prepare<[], number>('SELECT version FROM register').pluck();
+    this.#blocked = db.prepare<[], string | null>('SELECT blocked FROM register').pluck();
     // A patient told twice of the same version was told on the earlier day.
     this.#addNotice = db.prepare(
       `INSERT INTO notice VALUES (?, ?, ?, ?)
@@ -65,12 +67,12 @@ export class Register {
   }
 
   version(): number {
-    return this.#versionRow.get()?.version ?? 0;
+    return this.#version.get() ?? 0;
   }
 
   /** Why a person must look before anything ships, or undefined. */
   blocked(): string | undefined {
-    return this.#versionRow.get()?.blocked ?? undefined;
+    return this.#blocked.get() ?? undefined;
   }
 
   block(reason: string | undefined): void {

@@ -12,6 +12,7 @@ export const gateMigration: Migration = {
     CREATE TABLE subject(
       id INTEGER PRIMARY KEY,
       root INTEGER NOT NULL,
+      united INTEGER NOT NULL DEFAULT 0,         -- 1: has, or had, others of its root; most have none, and nobody looks
       public_id BLOB NOT NULL UNIQUE             -- what producers see; an HMAC of the first name
     ) STRICT;
     CREATE INDEX subject_root ON subject(root);  -- a stop covers every subject of the root

@@ -2,6 +2,10 @@ import type { Db, Statement } from '../base/database.ts';
 import type { KeyRing } from '../base/keys.ts';
 import type { SubjectId } from '../model/ports.ts';
 import type { Instant, PatientName } from '../model/record.ts';
+import type { Register } from './register.ts';
+
+/** Names whose HMAC is kept, some 200 bytes each: everybody who is in the hospital on one day. */
+const hmacsMax = 8192;
 
 /**
  * Who is who: patient names as HMACs, and the roots that make several names one person. Every method is synchronous
@@ -9,27 +13,31 @@ import type { Instant, PatientName } from '../model/record.ts';
  */
 export class Subjects {
   readonly #keys: KeyRing;
-  readonly #find: Statement<[Buffer], { subject: SubjectId }>;
+  readonly #register: Register;
+  /** A pure function of the name, so it cannot go stale; whose name it is, is asked of the table each time. */
+  readonly #hmacs = new Map<string, Buffer>();
+  readonly #find: Statement<[Buffer], SubjectId>;
   readonly #insertSubject: Statement<[Buffer], unknown>;
   readonly #setRoot: Statement<[SubjectId], unknown>;
   readonly #insertAlias: Statement<[Buffer, SubjectId, Buffer], unknown>;
   readonly #rootOf: Statement<[SubjectId], { root: SubjectId }>;
   readonly #ofRoot: Statement<[SubjectId], { id: SubjectId }>;
-  readonly #repoint: Statement<[SubjectId, SubjectId], unknown>;
+  readonly #repoint: Statement<[SubjectId, SubjectId, SubjectId], unknown>;
   readonly #insertMerge: Statement<[SubjectId, SubjectId, SubjectId, Instant], unknown>;
   readonly #publicId: Statement<[SubjectId], { public_id: Buffer }>;
   readonly #names: Statement<[SubjectId], { sealed: Buffer }>;
   readonly #all: Statement<[SubjectId, number], { id: SubjectId; root: SubjectId }>;
 
-  constructor(db: Db, keys: KeyRing) {
+  constructor(db: Db, keys: KeyRing, register: Register) {
     this.#keys = keys;
-    this.#find = db.prepare('SELECT subject FROM alias WHERE name = ?');
+    this.#register = register;
+    this.#find = db.prepare<[Buffer], SubjectId>('SELECT subject FROM alias WHERE name = ?').pluck();
     this.#insertSubject = db.prepare('INSERT INTO subject(root, public_id) VALUES (0, ?)');
     this.#setRoot = db.prepare('UPDATE subject SET root = id WHERE id = ?');
     this.#insertAlias = db.prepare('INSERT INTO alias VALUES (?, ?, ?)');
     this.#rootOf = db.prepare('SELECT root FROM subject WHERE id = ?');
     this.#ofRoot = db.prepare('SELECT id FROM subject WHERE root = ?');
-    this.#repoint = db.prepare('UPDATE subject SET root = ? WHERE root = ?');
+    this.#repoint = db.prepare('UPDATE subject SET root = ?, united = 1 WHERE root IN (?, ?)');
     this.#insertMerge = db.prepare('INSERT INTO merge(prior, surviving, prior_root, at) VALUES (?, ?, ?, ?)');
     this.#publicId = db.prepare('SELECT public_id FROM subject WHERE id = ?');
     this.#names = db.prepare('SELECT sealed FROM alias WHERE subject = ?');
@@ -38,14 +46,14 @@ export class Subjects {
 
   /** The subject of this name, if any record or register row has ever named it. */
   find(name: PatientName): SubjectId | undefined {
-    return this.#find.get(this.#hmac(name))?.subject;
+    return this.#find.get(this.#hmac(name));
   }
 
   /** The subject of this name, made when it is new. */
   ensure(name: PatientName): SubjectId {
     const hmac = this.#hmac(name);
     const found = this.#find.get(hmac);
-    if (found) return found.subject;
+    if (found !== undefined) return found;
     const { lastInsertRowid } = this.#insertSubject.run(this.#keys.index('subject', hmac));
     const subject = Number(lastInsertRowid);
     this.#setRoot.run(subject);
@@ -82,7 +90,9 @@ export class Subjects {
     const [from, to] = [this.rootOf(prior), this.rootOf(surviving)];
     if (from === to) return false;
     this.#insertMerge.run(prior, surviving, from, at);
-    this.#repoint.run(to, from);
+    this.#repoint.run(to, from, to);
+    // It changes verdicts without touching a register row.
+    this.#register.touch();
     return true;
   }
 
@@ -104,7 +114,13 @@ export class Subjects {
   }
 
   #hmac({ authority, normalized }: PatientName): Buffer {
-    return this.#keys.index('alias', authority, normalized);
+    const name = `${authority.length} ${authority}${normalized}`;
+    const known = this.#hmacs.get(name);
+    if (known) return known;
+    const hmac = this.#keys.index('alias', authority, normalized);
+    if (this.#hmacs.size >= hmacsMax) this.#hmacs.delete(this.#hmacs.keys().next().value as string);
+    this.#hmacs.set(name, hmac);
+    return hmac;
   }
 
   #seal(name: PatientName): Buffer {

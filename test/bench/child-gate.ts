@@ -52,7 +52,7 @@ function fill(): void {
   const each = 'WITH RECURSIVE each(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM each WHERE n < ?)';
   const told = addDays(dayJst(now), -90);
   db.transaction(() => {
-    db.prepare(`${each} INSERT INTO subject SELECT n, n, randomblob(16) FROM each`).run(patients);
+    db.prepare(`${each} INSERT INTO subject(id, root, public_id) SELECT n, n, randomblob(16) FROM each`).run(patients);
     db.prepare(`${each} INSERT INTO notice SELECT n, '2025-01', ?, ? FROM each`).run(patients, told, now);
     db.prepare(
       `${each} INSERT INTO stop(subject, basis, stopped_on, recorded_at) SELECT n, 'all', ?, ? FROM each WHERE n % 50 = 0`,

@@ -158,7 +158,7 @@ export class Flow {
       producers: producers.map(({ name }) => ({ id: names.producer(name), name, recipients })),
       holdMs: (this.options.holdDays ?? 45) * dayMs,
       parcelsFolder: join(this.folder, 'parcels'),
-      subjects: new Subjects(db, keys),
+      subjects: new Subjects(db, keys, register),
       register,
       gate: new RegisterGate(db, register, this.time, { producers, waitingDays: 31, maxAgeMs: 4 * dayMs }),
       names,

@@ -266,12 +266,9 @@ describe('REQ-STOP-1: a stop', () => {
     ['the one that stays', '2', '1'],
   ])('of %s covers both of two who became one', async (_, prior, surviving) => {
     await flow.stop('1');
-    const { subjects, register, db } = flow.store;
+    const { subjects, db } = flow.store;
     const [a, b] = [subjects.ensure(nameOf(prior)), subjects.ensure(nameOf(surviving))];
-    db.transaction(() => {
-      subjects.unite(a, b, flow.time.now());
-      register.touch();
-    }).immediate();
+    db.transaction(() => subjects.unite(a, b, flow.time.now())).immediate();
     expect([ask('1'), ask('2')]).toEqual([refused, refused]);
   });
 
@@ -315,6 +312,37 @@ describe('what the gate remembers', () => {
     });
     blocks.immediate();
     expect(ask('1')).toEqual(held('register-stale'));
+  });
+
+  it('forgets a stop and a merge that were rolled back, and the answers given while they stood', () => {
+    flow.filed();
+    flow.told('1');
+    flow.told('2');
+    const { db, register, subjects } = flow.store;
+    const [one, two] = ['1', '2'].map((id) => subjects.ensure(nameOf(id))) as [number, number];
+    const undone = (change: () => void) => {
+      const work = db.transaction(() => {
+        change();
+        expect([ask('1'), ask('2')]).toContainEqual(refused);
+        throw new Error('the disk is full');
+      });
+      expect(() => work.immediate()).toThrow('the disk is full');
+      expect([ask('1'), ask('2')]).toEqual([passes, passes]);
+    };
+    const stop = (subject: number) => register.addStop({ subject, basis: 'all', stoppedOn: longAgo }, 1);
+    undone(() => stop(one));
+    // The number that the lost change had used must not stand for this one.
+    stop(two);
+    expect([ask('1'), ask('2')]).toEqual([passes, refused]);
+    register.withdrawStops([two], 'all', 2);
+    undone(() => {
+      stop(two);
+      subjects.unite(one, two, 3);
+    });
+    subjects.unite(one, two, 4);
+    expect([ask('1'), ask('2')]).toEqual([passes, passes]);
+    stop(two);
+    expect([ask('1'), ask('2')]).toEqual([refused, refused]);
   });
 
   it('raises its version with every change that can change a verdict', async () => {
