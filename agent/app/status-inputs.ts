@@ -62,10 +62,7 @@ function sourceInput(
   const code = app.faults.of(name);
   const silence = app.cadence.silence(name, app.time.now());
   const port = app.sources.get(name)?.openPort;
-  const lastOkAt = app.store.memory
-    .tally()
-    .filter(({ source }) => source === id)
-    .reduce<number | undefined>((latest, { lastAt }) => Math.max(latest ?? 0, lastAt), undefined);
+  const lastOkAt = app.cadence.lastAt(name);
   return {
     name,
     kind,

@@ -42,6 +42,8 @@ export interface Delivery {
   readonly parcel: number | null;
 }
 
+export type NewDelivery = Omit<Delivery, 'parcel'>;
+
 export interface DeliveryPair {
   readonly record: RecordRow;
   readonly producer: number;
@@ -66,7 +68,9 @@ export interface Tally {
 
 /** Delivery rows: one record's way to one producer. Synchronous, inside the caller's transaction. */
 export class Deliveries {
-  readonly #put: Statement;
+  readonly #add: Statement;
+  readonly #renew: Statement;
+  readonly #count: Statement;
   readonly #of: Statement<[RecordRow], Delivery>;
   readonly #get: Statement<[RecordRow, number], Delivery>;
   readonly #move: Statement;
@@ -85,10 +89,13 @@ export class Deliveries {
 
   constructor(db: Db) {
     const columns = 'record, producer, state, lane, bytes, until, reason, parcel';
-    this.#put = db.prepare(
-      `INSERT INTO delivery(${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)
-       ON CONFLICT DO UPDATE SET state = excluded.state, bytes = excluded.bytes, until = excluded.until,
-         reason = excluded.reason, parcel = NULL`,
+    this.#add = db.prepare(`INSERT INTO delivery(${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)`);
+    this.#renew = db.prepare(
+      `UPDATE delivery SET state = ?, bytes = ?, until = ?, reason = ?, parcel = NULL WHERE record = ? AND producer = ?`,
+    );
+    this.#count = db.prepare(
+      `INSERT INTO tally(producer, source, lane, state, n, bytes) VALUES (?, ?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET n = n + excluded.n, bytes = bytes + excluded.bytes`,
     );
     this.#of = db.prepare(`SELECT ${columns} FROM delivery WHERE record = ?`);
     this.#get = db.prepare(`SELECT ${columns} FROM delivery WHERE record = ? AND producer = ?`);
@@ -129,10 +136,19 @@ export class Deliveries {
     );
   }
 
-  /** Adds a delivery, or begins an ended one anew. */
-  put(delivery: Omit<Delivery, 'parcel'>): void {
-    const { record, producer, state, lane, bytes, until, reason } = delivery;
-    this.#put.run(record, producer, state, lane, bytes, until, reason);
+  /** Adds a delivery; whoever does has it counted in the same transaction, on a `TallySheet`. */
+  add({ record, producer, state, lane, bytes, until, reason }: NewDelivery): void {
+    this.#add.run(record, producer, state, lane, bytes, until, reason);
+  }
+
+  /** Holds a delivery, or begins an ended one anew. */
+  renew({ record, producer, state, bytes, until, reason }: Omit<NewDelivery, 'lane'>): void {
+    this.#renew.run(state, bytes, until, reason, record, producer);
+  }
+
+  /** Adds to the counts; see `TallySheet`. */
+  count({ producer, source, lane, state, n, bytes }: Tally): void {
+    this.#count.run(producer, source, lane, state, n, bytes);
   }
 
   of(record: RecordRow): Delivery[] {

@@ -1,8 +1,9 @@
 import type { Db, Statement } from '../base/database.ts';
 import type { KeyRing } from '../base/keys.ts';
-import { domains, openBytes, type SealKey, sealBytes } from '../base/seal.ts';
+import { domains, openBytes, openRecord, type SealKey, sealBytes, sealRecord } from '../base/seal.ts';
 import type { SubjectId } from '../model/ports.ts';
 import type { Instant, Lane, QuarantineReason, RecordFacts } from '../model/record.ts';
+import { ridsOf } from './identity.ts';
 import type { Spool, Staged } from './spool.ts';
 
 /** Row number of a record; never leaves this installation. */
@@ -60,7 +61,7 @@ export class Records {
   readonly #insert: Statement;
   readonly #revive: Statement;
   readonly #byRid: Statement<[Buffer], RecordHead>;
-  readonly #byNative: Statement<[number, Buffer, Buffer | null, Buffer | null], RecordHead>;
+  readonly #byNative: Statement<[Buffer, Buffer, Buffer, Buffer | null, Buffer | null], RecordHead>;
   readonly #lastRow: Statement<[], { id: RecordRow | null }>;
   readonly #head: Statement<[RecordRow], RecordHead>;
   readonly #sealed: Statement<[RecordRow], SealedRow>;
@@ -70,7 +71,6 @@ export class Records {
   readonly #quarantined: Statement<[RecordRow, number], RecordHead>;
   readonly #quarantinedCount: Statement<[], { n: number }>;
   readonly #presentPage: Statement<[RecordRow, number], { id: RecordRow }>;
-  readonly #presentCount: Statement<[], { n: number }>;
   readonly #damaged: Statement<[RecordRow], unknown>;
   readonly #release: Statement<[SubjectId | null, string, RecordRow], unknown>;
 
@@ -87,8 +87,7 @@ export class Records {
     );
     this.#byRid = db.prepare(`SELECT ${headColumns} FROM record WHERE rid = ?`);
     this.#byNative = db.prepare(
-      `SELECT ${headColumns} FROM record WHERE source = ? AND native = ? AND (? IS NULL OR version = ?)
-       ORDER BY id DESC LIMIT 1`,
+      `SELECT ${headColumns} FROM record WHERE rid BETWEEN ? AND ? AND native = ? AND (? IS NULL OR version = ?)`,
     );
     this.#lastRow = db.prepare('SELECT max(id) AS id FROM record');
     this.#head = db.prepare(`SELECT ${headColumns} FROM record WHERE id = ?`);
@@ -105,9 +104,8 @@ export class Records {
     );
     this.#quarantinedCount = db.prepare('SELECT count(*) AS n FROM record WHERE quarantine IS NOT NULL');
     this.#presentPage = db.prepare(
-      'SELECT id FROM record WHERE wrapped_key IS NOT NULL AND id > ? ORDER BY id LIMIT ?',
+      'SELECT id FROM record WHERE id > ? AND id <= ? AND wrapped_key IS NOT NULL ORDER BY id',
     );
-    this.#presentCount = db.prepare('SELECT count(*) AS n FROM record WHERE wrapped_key IS NOT NULL');
     this.#damaged = db.prepare(`UPDATE record SET quarantine = 'DAMAGED' WHERE id = ?`);
     this.#release = db.prepare('UPDATE record SET quarantine = NULL, subject = ?, category = ? WHERE id = ?');
   }
@@ -150,8 +148,9 @@ export class Records {
       bodyBytes,
       ...(prefix && { prefix: Buffer.from(prefix).toString('base64') }),
     };
-    const sealedFacts = sealBytes(seal, Buffer.from(JSON.stringify(stored)), domains.facts);
-    return [inline ? 0 : 1, seal.sealId, wrappedKey, sealedFacts, inline] as const;
+    const factBytes = Buffer.from(JSON.stringify(stored));
+    if (!inline) return [1, seal.sealId, wrappedKey, sealBytes(seal, factBytes, domains.facts), null] as const;
+    return [0, seal.sealId, wrappedKey, null, sealRecord(seal, { facts: factBytes, body: inline })] as const;
   }
 
   byRid(rid: Buffer): RecordHead | undefined {
@@ -159,8 +158,12 @@ export class Records {
   }
 
   /** The newest record of a native key, and of a version of it where one is given. */
-  byNative(source: number, native: Buffer, version: Buffer | null): RecordHead | undefined {
-    return this.#byNative.get(source, native, version, version);
+  byNative(native: Buffer, version: Buffer | null): RecordHead | undefined {
+    const found = this.#byNative.all(...ridsOf(native), native, version, version);
+    return found.reduce<RecordHead | undefined>(
+      (newest, head) => (head.id > (newest?.id ?? 0) ? head : newest),
+      undefined,
+    );
   }
 
   head(id: RecordRow): RecordHead | undefined {
@@ -185,13 +188,9 @@ export class Records {
     return this.#quarantinedCount.get()?.n ?? 0;
   }
 
-  /** Rows whose payload is present, after a row; for a walk over everything. */
-  presentPage(after: RecordRow, limit: number): RecordRow[] {
-    return this.#presentPage.all(after, limit).map(({ id }) => id);
-  }
-
-  presentCount(): number {
-    return this.#presentCount.get()?.n ?? 0;
+  /** Of this many rows after one, those whose payload is present; for a walk over everything. */
+  presentPage(after: RecordRow, count: number): RecordRow[] {
+    return this.#presentPage.all(after, after + count).map(({ id }) => id);
   }
 
   /** Its payload no longer opens; an operator decides. */
@@ -206,8 +205,10 @@ export class Records {
   /** The facts, opened; undefined once destroyed. @throws ConnectorError SEAL_BROKEN */
   facts(id: RecordRow): StoredFacts | undefined {
     const row = this.#sealed.get(id);
-    if (!row?.wrapped_key || !row.facts) return undefined;
-    return JSON.parse(openBytes(this.#sealKey(row), row.facts, domains.facts).toString());
+    if (!row?.wrapped_key) return undefined;
+    const key = this.#sealKey(row);
+    const facts = row.facts ? openBytes(key, row.facts, domains.facts) : openRecord(key, row.payload as Buffer).facts;
+    return JSON.parse(facts.toString());
   }
 
   /** The body, opened, as one buffer or a stream of frames. @throws ConnectorError SEAL_BROKEN */
@@ -215,7 +216,7 @@ export class Records {
     const row = this.#sealed.get(id);
     if (!row?.wrapped_key) return undefined;
     const key = this.#sealKey(row);
-    return row.payload ? openBytes(key, row.payload) : this.#spool.open(key);
+    return row.payload ? openRecord(key, row.payload).body : this.#spool.open(key);
   }
 
   /**

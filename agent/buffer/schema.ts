@@ -12,11 +12,11 @@ export const bufferMigration: Migration = {
     CREATE TABLE producer(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 
     CREATE TABLE record(
-      id INTEGER PRIMARY KEY AUTOINCREMENT,      -- order of arrival; never used twice
-      rid BLOB NOT NULL UNIQUE,                  -- HMAC(index key; lineage, native key, digest): the record's id outside
+      id INTEGER PRIMARY KEY,                    -- order of arrival; never used twice, for no row is ever removed
+      rid BLOB NOT NULL UNIQUE,                  -- the record's id outside; begins with half of native, see buffer/identity.ts
       source INTEGER NOT NULL REFERENCES source(id),
-      native BLOB NOT NULL,                      -- HMAC of the native key
-      version BLOB,                              -- HMAC of the version key
+      native BLOB NOT NULL,                      -- HMAC of lineage and native key
+      version BLOB,                              -- HMAC of lineage and version key
       subject INTEGER,                           -- NULL: nobody's (a master), or not known yet (quarantine)
       also INTEGER,                              -- the other subject of a merge, judged too
       category TEXT NOT NULL,
@@ -28,15 +28,13 @@ export const bufferMigration: Migration = {
       spool INTEGER NOT NULL,                    -- 1: the sealed payload is a file named by seal_id
       seal_id BLOB NOT NULL,
       wrapped_key BLOB,                          -- NULL: destroyed, and with it payload and facts
-      facts BLOB,                                -- sealed
-      payload BLOB                               -- sealed, up to 256 KiB; last, so that scans of the others stay short
+      facts BLOB,                                -- sealed, of a spooled payload
+      payload BLOB                               -- up to 256 KiB, sealed with its facts; last: scans of the others stay short
     ) STRICT;
-    CREATE INDEX record_native ON record(source, native);       -- intake.known
     CREATE INDEX record_subject ON record(subject) WHERE subject IS NOT NULL;   -- a stop touches one patient of a million
     CREATE INDEX record_also ON record(also) WHERE also IS NOT NULL;
     CREATE INDEX record_quarantine ON record(id) WHERE quarantine IS NOT NULL;
 
-    CREATE INDEX record_present ON record(id) WHERE wrapped_key IS NOT NULL;    -- buffer verify walks what is there
     CREATE INDEX record_spool ON record(seal_id) WHERE spool = 1;   -- orphans are looked for at every start
 
     CREATE TABLE delivery(
@@ -56,17 +54,13 @@ export const bufferMigration: Migration = {
     CREATE INDEX delivery_rejected ON delivery(producer) WHERE state = 'rejected';   -- few; sent again by a person's command
     CREATE INDEX delivery_parcel ON delivery(parcel) WHERE parcel IS NOT NULL;
 
-    -- Counting by scan took 5.7 s at ten million rows; these rows are kept by triggers, so they cannot drift.
+    -- Counting by scan took 5.7 s at ten million rows. New deliveries are counted by the transaction that adds them, once
+    -- for all of them (buffer/tally-sheet.ts): a trigger would cost as much as the row. Those that move, by the trigger.
     CREATE TABLE tally(
       producer INTEGER NOT NULL, source INTEGER NOT NULL, lane TEXT NOT NULL, state TEXT NOT NULL,
       n INTEGER NOT NULL, bytes INTEGER NOT NULL,
       PRIMARY KEY (producer, source, lane, state)
     ) STRICT, WITHOUT ROWID;
-    CREATE TRIGGER delivery_added AFTER INSERT ON delivery BEGIN
-      INSERT INTO tally
-        SELECT new.producer, record.source, new.lane, new.state, 1, new.bytes FROM record WHERE record.id = new.record
-        ON CONFLICT DO UPDATE SET n = n + 1, bytes = bytes + excluded.bytes;
-    END;
     CREATE TRIGGER delivery_moved AFTER UPDATE OF state, bytes ON delivery
     WHEN old.state <> new.state OR old.bytes <> new.bytes BEGIN
       UPDATE tally SET n = n - 1, bytes = bytes - old.bytes
@@ -88,11 +82,6 @@ export const bufferMigration: Migration = {
       INSERT INTO held_tally SELECT new.reason, 1 WHERE new.state = 'held'
         ON CONFLICT DO UPDATE SET n = n + 1;
     END;
-
-    CREATE TABLE intake_tally(
-      source INTEGER NOT NULL, outcome TEXT NOT NULL, n INTEGER NOT NULL, last_at INTEGER NOT NULL,
-      PRIMARY KEY (source, outcome)
-    ) STRICT, WITHOUT ROWID;
 
     CREATE TABLE source_state(
       source INTEGER NOT NULL, kind TEXT NOT NULL, key BLOB NOT NULL, mark INTEGER NOT NULL, sealed BLOB NOT NULL,

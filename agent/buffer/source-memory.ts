@@ -1,7 +1,7 @@
 import type { Db, Statement } from '../base/database.ts';
 import type { KeyRing } from '../base/keys.ts';
 import type { GapNote, StateChange } from '../model/ports.ts';
-import type { Instant, Outcome } from '../model/record.ts';
+import type { Instant } from '../model/record.ts';
 
 export interface Gap {
   readonly id: number;
@@ -10,7 +10,7 @@ export interface Gap {
   readonly at: Instant;
 }
 
-/** What sources remember between runs, what they could not take, and how much they offered. Synchronous. */
+/** What sources remember between runs and what they could not take. Synchronous. */
 export class SourceMemory {
   readonly #keys: KeyRing;
   readonly #get: Statement<[number, string, Buffer], { sealed: Buffer; mark: number }>;
@@ -22,8 +22,6 @@ export class SourceMemory {
   readonly #gaps: Statement<[number], Gap>;
   readonly #gapReferences: Statement<[number, number], { sealed: Buffer }>;
   readonly #gapCount: Statement<[], { n: number }>;
-  readonly #count: Statement;
-  readonly #tally: Statement<[], { source: number; outcome: Outcome; n: number; lastAt: Instant }>;
 
   constructor(db: Db, keys: KeyRing) {
     this.#keys = keys;
@@ -45,11 +43,6 @@ export class SourceMemory {
       'SELECT sealed FROM gap WHERE source = ? AND closed_at IS NULL ORDER BY id LIMIT ?',
     );
     this.#gapCount = db.prepare('SELECT count(*) AS n FROM gap WHERE closed_at IS NULL');
-    this.#count = db.prepare(
-      `INSERT INTO intake_tally VALUES (?, ?, ?, ?)
-       ON CONFLICT DO UPDATE SET n = n + excluded.n, last_at = excluded.last_at`,
-    );
-    this.#tally = db.prepare('SELECT source, outcome, n, last_at AS lastAt FROM intake_tally');
   }
 
   get(source: number, kind: string, key: string): { value: Uint8Array; mark: number } | undefined {
@@ -92,14 +85,6 @@ export class SourceMemory {
 
   gapCount(): number {
     return this.#gapCount.get()?.n ?? 0;
-  }
-
-  count(source: number, outcome: Outcome, n: number, at: Instant): void {
-    this.#count.run(source, outcome, n, at);
-  }
-
-  tally(): { source: number; outcome: Outcome; n: number; lastAt: Instant }[] {
-    return this.#tally.all();
   }
 
   #hmac(source: number, kind: string, key: string): Buffer {

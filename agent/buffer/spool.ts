@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, hash as digest } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -10,7 +10,6 @@ import {
   newSealKey,
   newSealMemory,
   openStream,
-  sealBytes,
   type SealKey,
   type SealMemory,
 } from '../base/seal.ts';
@@ -31,12 +30,12 @@ const folderCount = 256;
 /** Memory for sealing that is kept for the next payload: 6 MiB. Beyond it, payloads that come together make their own. */
 const idleMemoryMax = 2;
 
-/** A payload that is sealed and, when it is a file, durable; its row is not yet written. */
+/** A payload that has its key and, when it is a file, is sealed and durable; its row is not yet written. */
 export interface Staged {
   readonly seal: SealKey;
   readonly wrappedKey: Buffer;
-  /** Sealed bytes for the row, or null when they are in the spool file named by the seal id. */
-  readonly inline: Buffer | null;
+  /** The body, to be sealed with its facts into the row; null when it is in the spool file named by the seal id. */
+  readonly inline: Uint8Array | null;
   /** Hex SHA-256 and length of the body alone: the record's identity. */
   readonly sha256: string;
   readonly bodyBytes: number;
@@ -57,8 +56,8 @@ export class Spool {
   }
 
   /**
-   * Seals a payload. When it resolves, a spooled one is durable (file, rename and folder synced) and an inline
-   * one is in memory, waiting for its row.
+   * Stages a payload. When it resolves, a spooled one is sealed and durable (file synced, renamed, folder synced) and an
+   * inline one is in memory, waiting for its row.
    *
    * @throws ConnectorError RECORD_TOO_LARGE, BUFFER_FULL, BUFFER_FAILED; whatever the stream throws. Nothing is left behind.
    */
@@ -77,8 +76,8 @@ export class Spool {
     return {
       seal,
       wrappedKey: this.#keys.wrap(seal.key, seal.sealId),
-      inline: sealBytes(seal, body),
-      sha256: createHash('sha256').update(body).digest('hex'),
+      inline: body,
+      sha256: digest('sha256', body, 'hex'),
       bodyBytes: body.length,
       prefix,
     };

@@ -1,8 +1,11 @@
 import { asBufferError } from '../buffer/buffer-error.ts';
+import { nativeOf, ridOf, versionOf } from '../buffer/identity.ts';
 import { inlineBytesMax, type Staged } from '../buffer/spool.ts';
 import { ConnectorError } from '../model/errors.ts';
-import type { Intake, Offer, PollTally, SubjectId, Verdict } from '../model/ports.ts';
-import type { Instant, OfferedRecord, OfferResult, Outcome, RecordFacts } from '../model/record.ts';
+import { TallySheet } from '../buffer/tally-sheet.ts';
+import type { Intake, Offer, SubjectId, Verdict } from '../model/ports.ts';
+import type { Instant, OfferResult, Outcome, Payload, RecordFacts } from '../model/record.ts';
+import type { NewDelivery } from '../buffer/deliveries.ts';
 import { payloadBytes, type RecordHead } from '../buffer/records.ts';
 import type { Category } from '../model/category.ts';
 import { enforceStops } from './enforce.ts';
@@ -46,7 +49,7 @@ export interface AcceptorOptions {
  *
  * One writer, group commit: everything that arrives within one turn of the event loop shares one transaction and so
  * one fsync. No timer is needed: while a commit blocks, the next group gathers in the sockets. Only offers that are
- * fully staged (sealed, and if spooled durable) queue for a commit, so a 2 GB image holds up nobody.
+ * fully staged (a spooled one sealed and durable) queue for a commit, so a 2 GB image holds up nobody.
  *
  * Crash points: `accept:staged` (a spool file may be there, its row is not: removed as an orphan at start),
  * `accept:written` (in the transaction: rolled back), `accept:committed` (kept; the sender was not answered, sends
@@ -55,12 +58,19 @@ export interface AcceptorOptions {
 export class Acceptor {
   readonly #store: Store;
   readonly #options: AcceptorOptions;
+  readonly #inTransaction;
   #queue: Waiting[] = [];
   #isScheduled = false;
 
   constructor(store: Store, options: AcceptorOptions) {
     this.#store = store;
     this.#options = options;
+    this.#inTransaction = store.db.transaction((group: readonly Waiting[], work: Work) => {
+      const results = group.map((waiting) => this.#write(waiting, work));
+      work.sheet.write(store.deliveries);
+      store.reached('accept:written');
+      return results;
+    });
   }
 
   /** The door of one source. */
@@ -79,11 +89,17 @@ export class Acceptor {
     if (this.#options.room() === 'full' && offer.records.length > 0) {
       throw new ConnectorError('BUFFER_FULL', { reason: 'the disk is nearly full' });
     }
+    const staged: Staged[] = [];
     const records: StagedRecord[] = [];
     try {
-      for (const record of offer.records) records.push(await this.#stage(record));
+      for (const record of offer.records) {
+        // Nothing is awaited where there is nothing to wait for: messages that arrive together stay together.
+        const each = this.#stageInline(record.payload) ?? (await this.#store.spool.stage(record.payload));
+        staged.push(each);
+        records.push({ staged: each, facts: record.describe() });
+      }
     } catch (error) {
-      await this.#discard(records);
+      await this.#discard(staged);
       // Our disk's failures are the buffer's by now; what the source's own stream threw is the source's to understand.
       throw error;
     }
@@ -95,24 +111,13 @@ export class Acceptor {
     });
   }
 
-  async #stage(record: OfferedRecord): Promise<StagedRecord> {
-    const { body, prefix } = record.payload;
+  #stageInline({ body, prefix }: Payload): Staged | undefined {
     const isSmall = body instanceof Uint8Array && body.length <= inlineBytesMax;
-    const staged = isSmall
-      ? this.#store.spool.stageInline(body, prefix)
-      : await this.#store.spool.stage(record.payload);
-    try {
-      return { staged, facts: record.describe() };
-    } catch (error) {
-      // The file is durable by now, and nobody else knows its name.
-      if (!staged.inline) await this.#store.spool.remove([staged.seal.sealId]);
-      throw error;
-    }
+    return isSmall ? this.#store.spool.stageInline(body, prefix) : undefined;
   }
 
-  async #discard(records: readonly StagedRecord[]): Promise<void> {
-    const spooled = records.filter(({ staged }) => !staged.inline).map(({ staged }) => staged.seal.sealId);
-    await this.#store.spool.remove(spooled);
+  async #discard(staged: readonly Staged[]): Promise<void> {
+    await this.#store.spool.remove(staged.filter(({ inline }) => !inline).map(({ seal }) => seal.sealId));
   }
 
   #schedule(): void {
@@ -153,16 +158,8 @@ export class Acceptor {
   }
 
   #commit(group: readonly Waiting[]): Committed {
-    const after = nothingAfter();
-    const at = this.#store.time.now();
-    const results = this.#store.db
-      .transaction(() => {
-        const all = group.map((waiting) => this.#write(waiting, at, after));
-        this.#store.reached('accept:written');
-        return all;
-      })
-      .immediate();
-    return { results, after };
+    const work: Work = { at: this.#store.time.now(), after: nothingAfter(), sheet: new TallySheet() };
+    return { results: this.#inTransaction.immediate(group, work), after: work.after };
   }
 
   #answer(group: readonly Waiting[], { results, after }: Committed): void {
@@ -176,30 +173,29 @@ export class Acceptor {
   #fail(waiting: Waiting, error: unknown): void {
     const failure = asBufferError(error);
     if (failure.code === 'BUFFER_FULL') this.#options.onFull();
-    this.#discard(waiting.records).then(
+    this.#discard(waiting.records.map(({ staged }) => staged)).then(
       () => waiting.reject(failure),
       () => waiting.reject(failure),
     );
   }
 
-  #write({ source, offer, records }: Waiting, at: Instant, after: AfterCommit): OfferResult[] {
+  #write({ source, offer, records }: Waiting, work: Work): OfferResult[] {
     const { memory } = this.#store;
-    const results = records.map((record) => this.#take(source, record, at, after));
-    const counts = countOutcomes(results);
-    for (const [outcome, n] of Object.entries(counts)) if (n > 0) memory.count(source.id, outcome as Outcome, n, at);
+    const results = records.map((record) => this.#take(source, record, work));
     for (const change of offer.state ?? []) memory.apply(source.id, change);
-    for (const gap of offer.gaps ?? []) memory.addGap(source.id, gap, at);
-    for (const reference of offer.closes ?? []) memory.closeGap(source.id, reference, at);
+    for (const gap of offer.gaps ?? []) memory.addGap(source.id, gap, work.at);
+    for (const reference of offer.closes ?? []) memory.closeGap(source.id, reference, work.at);
     return results;
   }
 
-  #take(source: Source, { facts, staged }: StagedRecord, at: Instant, after: AfterCommit): OfferResult {
+  #take(source: Source, { facts, staged }: StagedRecord, work: Work): OfferResult {
     const { keys, records } = this.#store;
-    const rid = recordId(keys, source, facts, staged.sha256);
-    const existing = records.byRid(rid);
-    const outcome = this.#decide({ source, facts, staged, rid, existing, at, after });
+    const name = { lineage: source.lineage, nativeKey: facts.nativeKey };
+    const native = nativeOf(keys, name);
+    const rid = ridOf(keys, native, name, { op: facts.op, sha256: staged.sha256 });
+    const outcome = this.#decide({ source, facts, staged, native, rid, existing: records.byRid(rid), work });
     const isStored = outcome === 'kept' || outcome === 'held' || outcome === 'quarantined';
-    if (!isStored && !staged.inline) after.spool.push(Buffer.from(staged.seal.sealId));
+    if (!isStored && !staged.inline) work.after.spool.push(Buffer.from(staged.seal.sealId));
     return { outcome, recordId: rid.toString('hex') };
   }
 
@@ -215,14 +211,13 @@ export class Acceptor {
     // A known stop comes before everything: not even in quarantine is anything of this person kept.
     if (open.length === 0) return this.#refuse(offered, people);
     if (facts.quarantine) return this.#quarantine(offered, people);
-    const wanting = open.filter(({ producer }) => this.#isWanting(existing, producer));
+    const wanting = existing ? open.filter(({ producer }) => this.#isWanting(existing, producer)) : open;
     if (existing && wanting.length === 0) return 'duplicate';
     return this.#keep(offered, people, wanting);
   }
 
   /** A producer that has, or is about to get, this very record does not want it again. */
-  #isWanting(existing: RecordHead | undefined, producer: ProducerRow): boolean {
-    if (!existing) return true;
+  #isWanting(existing: RecordHead, producer: ProducerRow): boolean {
     const state = this.#store.deliveries.get({ record: existing.id, producer: producer.id })?.state;
     if (state === undefined) return true;
     if (state === 'stored' || state === 'opened') return false;
@@ -230,37 +225,41 @@ export class Acceptor {
   }
 
   #keep(offered: Offered, people: People, wanting: { producer: ProducerRow; verdict: Verdict }[]): Outcome {
-    const { deliveries, memory, records, holdMs } = this.#store;
-    const { existing, facts, rid, staged, at } = offered;
+    const { memory, records, holdMs } = this.#store;
+    const { existing, facts, rid, staged, work } = offered;
     const isPresent = existing?.isPresent === 1;
     const record = existing?.id ?? this.#insert(offered, people);
     if (existing && !isPresent) {
       records.revive(existing.id, { ...people, facts }, staged);
       // If it had been held to its limit and destroyed, what was missing is here again.
-      memory.closeGap(existing.source, rid.toString('hex'), at);
+      memory.closeGap(existing.source, rid.toString('hex'), work.at);
     }
     const bytes = isPresent ? existing.bytes : payloadBytes(staged);
     for (const { producer, verdict } of wanting) {
       const reason = verdict.pass ? null : verdict.reason;
       const state = verdict.pass ? 'ready' : 'held';
-      const until = verdict.pass ? null : at + holdMs;
-      deliveries.put({ record, producer: producer.id, state, lane: facts.lane, bytes, until, reason });
+      const until = verdict.pass ? null : work.at + holdMs;
+      this.#deliver(offered, { record, producer: producer.id, state, lane: facts.lane, bytes, until, reason });
     }
     // The payload that is there already serves the new delivery; the one just sealed is not needed.
-    if (isPresent && !staged.inline) offered.after.spool.push(Buffer.from(staged.seal.sealId));
+    if (isPresent && !staged.inline) work.after.spool.push(Buffer.from(staged.seal.sealId));
     return wanting.some(({ verdict }) => verdict.pass) ? 'kept' : 'held';
   }
 
+  #deliver({ source, existing, work }: Offered, delivery: NewDelivery): void {
+    const { deliveries } = this.#store;
+    if (existing && deliveries.get(delivery)) return deliveries.renew(delivery);
+    deliveries.add(delivery);
+    work.sheet.added(existing?.source ?? source.id, delivery);
+  }
+
   #refuse(offered: Offered, people: People): Outcome {
-    const { deliveries, producers } = this.#store;
     const { existing, facts } = offered;
     // Only a tombstone: that this version was seen and refused. No payload, no facts.
     if (existing) return 'refused';
     const record = this.#insert(offered, people, { withPayload: false });
-    for (const producer of producers) {
-      const ended = { state: 'refused', lane: facts.lane, bytes: 0, until: null, reason: 'stopped' } as const;
-      deliveries.put({ record, producer: producer.id, ...ended });
-    }
+    const ended = { state: 'refused', lane: facts.lane, bytes: 0, until: null, reason: 'stopped' } as const;
+    for (const { id: producer } of this.#store.producers) this.#deliver(offered, { record, producer, ...ended });
     return 'refused';
   }
 
@@ -274,15 +273,14 @@ export class Acceptor {
 
   #insert(offered: Offered, people: People, { withPayload = true } = {}): number {
     const { keys, records } = this.#store;
-    const { source, facts, staged, rid, at } = offered;
-    const native = keys.index('native', String(source.id), facts.nativeKey);
-    const version = facts.versionKey === undefined ? null : keys.index('version', String(source.id), facts.versionKey);
-    const row = { rid, source: source.id, native, version, ...people, facts, at };
+    const { source, facts, staged, native, rid, work } = offered;
+    const version = versionOf(keys, source.lineage, facts.versionKey);
+    const row = { rid, source: source.id, native, version, ...people, facts, at: work.at };
     return records.insert(row, withPayload ? staged : undefined);
   }
 
   /** Finds or makes the subjects a record names, and makes its merge and its links true. */
-  #people({ facts, at, after }: Offered): People {
+  #people({ facts, work }: Offered): People {
     const { subjects } = this.#store;
     const [first, second] = facts.patients.map((patient) => subjects.ensure(patient));
     if (first === undefined) return { subject: null, also: null };
@@ -290,19 +288,18 @@ export class Acceptor {
     if (facts.merge) {
       const prior = subjects.ensure(facts.merge.prior);
       const surviving = subjects.ensure(facts.merge.surviving);
-      if (subjects.unite(prior, surviving, at)) this.#united(prior, surviving, at, after);
+      if (subjects.unite(prior, surviving, work.at)) this.#united(prior, surviving, work);
     }
     for (const alias of facts.aliases ?? []) {
       const known = subjects.find(alias);
-      if (subjects.link(alias, first, at)) this.#united(known as SubjectId, first, at, after);
+      if (subjects.link(alias, first, work.at)) this.#united(known as SubjectId, first, work);
     }
     return { subject: first, also: second ?? null };
   }
 
   /** A stop on either of two who became one covers both from this moment. */
-  #united(prior: SubjectId, surviving: SubjectId, at: Instant, after: AfterCommit): void {
-    const { register, ledger, subjects } = this.#store;
-    register.touch();
+  #united(prior: SubjectId, surviving: SubjectId, { at, after }: Work): void {
+    const { ledger, subjects } = this.#store;
     ledger.append('merge', at, { prior: subjects.publicId(prior), surviving: subjects.publicId(surviving) });
     const enforced = enforceStops(this.#store, surviving, at);
     after.spool.push(...enforced.spool);
@@ -322,9 +319,8 @@ export class Acceptor {
 
   #known(source: Source, { nativeKey, versionKey }: { nativeKey: string; versionKey?: string }): KnownState {
     const { keys, records, deliveries } = this.#store;
-    const native = keys.index('native', String(source.id), nativeKey);
-    const version = versionKey === undefined ? null : keys.index('version', String(source.id), versionKey);
-    const found = records.byNative(source.id, native, version);
+    const native = nativeOf(keys, { lineage: source.lineage, nativeKey });
+    const found = records.byNative(native, versionOf(keys, source.lineage, versionKey));
     if (!found) return 'unknown';
     if (found.isPresent) return 'live';
     const states = deliveries.of(found.id).map(({ state }) => state);
@@ -339,6 +335,13 @@ interface Committed {
   readonly after: AfterCommit;
 }
 
+/** One transaction's. */
+interface Work {
+  readonly at: Instant;
+  readonly after: AfterCommit;
+  readonly sheet: TallySheet;
+}
+
 interface People {
   readonly subject: SubjectId | null;
   readonly also: SubjectId | null;
@@ -346,22 +349,8 @@ interface People {
 
 interface Offered extends StagedRecord {
   readonly source: Source;
+  readonly native: Buffer;
   readonly rid: Buffer;
   readonly existing: RecordHead | undefined;
-  readonly at: Instant;
-  readonly after: AfterCommit;
-}
-
-function countOutcomes(results: readonly OfferResult[]): PollTally['outcomes'] {
-  const counts = { kept: 0, held: 0, refused: 0, quarantined: 0, duplicate: 0 };
-  for (const { outcome } of results) counts[outcome]++;
-  return counts;
-}
-
-/**
- * The record's name outside: the same each time the same thing is offered, also after a restore. A deletion that brings
- * the very bytes it deletes (SS-MIX2 renames the file) is another record than their arrival (docs/decisions/0009).
- */
-function recordId(keys: Store['keys'], { lineage }: Source, { nativeKey, op }: RecordFacts, sha256: string): Buffer {
-  return keys.index('record', lineage, nativeKey, sha256, ...(op === 'DEL' ? [op] : []));
+  readonly work: Work;
 }

@@ -94,7 +94,12 @@ function bar(store: Store, parcel: Parcel, pair: DeliveryPair, verdict: Verdict)
   if (verdict.act === 'refuse') return store.deliveries.move(pair, 'stopped', 'stopped');
   const delivery = store.deliveries.get(pair);
   if (delivery?.state !== 'packed' || parcel.state !== 'packing') return;
-  store.deliveries.put({ ...delivery, state: 'held', until: store.time.now() + store.holdMs, reason: verdict.reason });
+  store.deliveries.renew({
+    ...delivery,
+    state: 'held',
+    until: store.time.now() + store.holdMs,
+    reason: verdict.reason,
+  });
 }
 
 function announce(store: Store, parcel: Parcel): void {

@@ -1,5 +1,6 @@
 import type { DeliveryState } from '../buffer/deliveries.ts';
 import type { RecordHead } from '../buffer/records.ts';
+import { TallySheet } from '../buffer/tally-sheet.ts';
 import type { FiledCategory } from '../model/category.ts';
 import { ConnectorError } from '../model/errors.ts';
 import type { PatientName } from '../model/record.ts';
@@ -42,6 +43,7 @@ export function releaseQuarantined(store: Store, row: number, as: ReleaseAs): 'k
 const underway: ReadonlySet<DeliveryState> = new Set(['packed', 'stored', 'opened']);
 
 function deliver(store: Store, record: RecordHead, at: number): 'kept' | 'held' | 'refused' {
+  const sheet = new TallySheet();
   const states = store.producers.map((producer) => {
     const begun = store.deliveries.get({ record: record.id, producer: producer.id })?.state;
     if (begun !== undefined && underway.has(begun)) return begun;
@@ -50,9 +52,15 @@ function deliver(store: Store, record: RecordHead, at: number): 'kept' | 'held' 
     const { lane, bytes } = record;
     const until = state === 'held' ? at + store.holdMs : null;
     const reason = verdict.pass ? null : verdict.reason;
-    store.deliveries.put({ record: record.id, producer: producer.id, state, lane, bytes, until, reason });
+    const delivery = { record: record.id, producer: producer.id, state, lane, bytes, until, reason } as const;
+    if (begun !== undefined) store.deliveries.renew(delivery);
+    else {
+      store.deliveries.add(delivery);
+      sheet.added(record.source, delivery);
+    }
     return state;
   });
+  sheet.write(store.deliveries);
   // Whoever it is has said no: the key goes now, a spooled file that nothing opens any more at the next start.
   if (states.every((state) => state === 'refused')) store.records.destroy(record.id);
   if (states.includes('ready')) return 'kept';

@@ -68,7 +68,7 @@ function holdAgain(store: Store, pair: JudgedDelivery, reason: string): boolean 
   if (!delivery || (delivery.state === 'held' && delivery.reason === reason)) return false;
   // One that was ready has its time to be held before it; what is left of an older one might be nothing.
   const until = delivery.state === 'held' ? delivery.until : store.time.now() + store.holdMs;
-  store.deliveries.put({ ...delivery, state: 'held', until, reason });
+  store.deliveries.renew({ ...delivery, state: 'held', until, reason });
   return delivery.state !== 'held';
 }
 

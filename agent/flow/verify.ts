@@ -11,10 +11,11 @@ export interface BufferCheck {
   readonly ledgerHead: LedgerHead;
 }
 
+/** Rows looked at in one query; with tombstones among them it must stay short. */
 const pageRows = 500;
 
 /**
- * Opens every payload the buffer holds, compares its digest, and walks the ledger. Changes nothing.
+ * Opens every payload the buffer held when it began, compares its digest, and walks the ledger. Changes nothing.
  *
  * @throws ConnectorError STATE_UNSAFE when SQLite itself finds damage; LEDGER_BROKEN
  */
@@ -23,17 +24,14 @@ export async function verifyBuffer(
   signal: AbortSignal,
   progress: (done: number, total: number) => void,
 ): Promise<BufferCheck> {
-  const total = store.records.presentCount();
+  const total = store.records.lastRow();
   const damaged: number[] = [];
   let records = 0;
-  for (let after = 0; !signal.aborted; ) {
+  for (let after = 0; after < total && !signal.aborted; after += pageRows) {
     const page = store.records.presentPage(after, pageRows);
-    const last = page.at(-1);
-    if (last === undefined) break;
     for (const row of page) if (!(await isWhole(store, row))) damaged.push(row);
     records += page.length;
-    after = last;
-    progress(records, total);
+    progress(Math.min(after + pageRows, total), total);
   }
   return { records, damaged, ledgerHead: store.ledger.verify() };
 }

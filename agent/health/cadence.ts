@@ -31,7 +31,7 @@ export const cadenceMigration: Migration = {
       seen_at INTEGER NOT NULL,
       PRIMARY KEY (source, hour)
     ) STRICT, WITHOUT ROWID`,
-    'CREATE TABLE cadence_since(source TEXT PRIMARY KEY, since INTEGER NOT NULL) STRICT, WITHOUT ROWID',
+    'CREATE TABLE cadence_since(source TEXT PRIMARY KEY, since INTEGER NOT NULL, last_at INTEGER) STRICT, WITHOUT ROWID',
   ],
 };
 
@@ -52,6 +52,8 @@ interface Hour {
 interface Learned {
   readonly since: Instant;
   readonly hours: Map<number, Hour>;
+  /** Before this start. A silence that a stop lies in says nothing of the source, so it is not measured from here. */
+  readonly lastAtBefore: Instant | undefined;
   lastAt: Instant | undefined;
 }
 
@@ -80,17 +82,25 @@ export class Cadence {
     return { silentMs, usualMs, isUnusual: silentMs > usualMs * factor + slackMs };
   }
 
+  /** When a source gave something last; after a crash, up to a minute too early. */
+  lastAt(source: string): Instant | undefined {
+    const { lastAt, lastAtBefore } = this.#sources.get(source) ?? this.#read(source, 0);
+    return lastAt ?? lastAtBefore;
+  }
+
   /** Writes what was learned; about once a minute and at the end. */
   save(): void {
     const write = this.#db.prepare(
       `INSERT INTO cadence VALUES (?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET silence_ms = excluded.silence_ms, seen_at = excluded.seen_at`,
     );
-    const since = this.#db.prepare('INSERT OR IGNORE INTO cadence_since VALUES (?, ?)');
+    const since = this.#db.prepare(
+      'INSERT INTO cadence_since VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET last_at = excluded.last_at',
+    );
     this.#db
       .transaction(() => {
         for (const [source, learned] of this.#sources) {
-          since.run(source, learned.since);
+          if (learned.lastAt !== undefined) since.run(source, learned.since, learned.lastAt);
           for (const [hour, entry] of learned.hours) {
             if (entry.isChanged) write.run(source, hour, Math.round(entry.silenceMs), entry.seenAt);
             entry.isChanged = false;
@@ -111,7 +121,9 @@ export class Cadence {
 
   #read(source: string, at: Instant): Learned {
     const since = this.#db
-      .prepare<[string], { since: number }>('SELECT since FROM cadence_since WHERE source = ?')
+      .prepare<[string], { since: number; last_at: number | null }>(
+        'SELECT since, last_at FROM cadence_since WHERE source = ?',
+      )
       .get(source);
     const rows = this.#db
       .prepare<[string], { hour: number; silence_ms: number; seen_at: number }>(
@@ -122,7 +134,12 @@ export class Cadence {
       row.hour,
       { silenceMs: row.silence_ms, seenAt: row.seen_at, isChanged: false },
     ]);
-    return { since: since?.since ?? at, hours: new Map(hours), lastAt: undefined };
+    return {
+      since: since?.since ?? at,
+      hours: new Map(hours),
+      lastAtBefore: since?.last_at ?? undefined,
+      lastAt: undefined,
+    };
   }
 }
 

@@ -80,8 +80,9 @@ export interface RecordFacts {
 
 /**
  * A record's exact bytes. `prefix` is put in front of `body` in the parcel but is not part of its identity: DICOM's
- * deterministic Part 10 header. A stream is read once, sealed while it is read, and never held whole in memory;
- * a chunk of it is there until the next is asked for.
+ * deterministic Part 10 header. A stream is read once, sealed while it is read, and never held whole in memory; a chunk
+ * of it is there until the next is asked for. Bytes are sealed when their row is written: whoever offers them leaves them
+ * as they are until `accept` has resolved.
  */
 export interface Payload {
   readonly prefix?: Uint8Array;

@@ -1,11 +1,12 @@
 import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { randomBytes } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Db, openDatabase } from '../../agent/base/database.ts';
 import { createSiteKey, keysMigration, KeyRing, readSiteKey } from '../../agent/base/keys.ts';
+import { openBox } from '../../agent/base/seal.ts';
 import { isError } from '../../agent/model/errors.ts';
 
 let folder: string;
@@ -63,6 +64,24 @@ describe('the key ring', () => {
       }),
     );
     expect(ring.index('record', 'ab', 'c').equals(ring.index('record', 'a', 'bc'))).toBe(false);
+  });
+
+  it('makes its indexes by HMAC-SHA-256, however long the parts are', () => {
+    const ring = KeyRing.open(db, siteKey);
+    const wrapped = db.prepare<[], Buffer>(`SELECT wrapped FROM key_ring WHERE name = 'index'`).pluck().get();
+    const key = openBox(siteKey, 'ring:index', wrapped ?? Buffer.alloc(0));
+    const part = fc.oneof(fc.string({ unit: 'grapheme', maxLength: 40 }), fc.uint8Array({ maxLength: 3000 }));
+    fc.assert(
+      fc.property(fc.constantFrom('alias', 'native'), fc.array(part, { maxLength: 4 }), (domain, parts) => {
+        const hmac = createHmac('sha256', key).update(domain);
+        for (const bytes of parts.map((each) => Buffer.from(each as Uint8Array))) {
+          const length = Buffer.alloc(4);
+          length.writeUInt32BE(bytes.length);
+          hmac.update(length).update(bytes);
+        }
+        expect(ring.index(domain, ...parts).equals(hmac.digest().subarray(0, 16))).toBe(true);
+      }),
+    );
   });
 
   it('unwraps a payload’s key only for its own seal id', () => {

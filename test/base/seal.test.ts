@@ -9,10 +9,12 @@ import {
   newSealMemory,
   openBox,
   openBytes,
+  openRecord,
   openStream,
   type SealKey,
   sealBox,
   sealBytes,
+  sealRecord,
   sealedBytes,
 } from '../../agent/base/seal.ts';
 import { isError } from '../../agent/model/errors.ts';
@@ -156,6 +158,37 @@ describe('a sealed payload', () => {
       for (const frame of sealer.push(Buffer.alloc(64 * 1024))) out += frame.length - 16;
       expect(chunk * 64 * 1024 - out).toBeLessThanOrEqual(frameBytes);
     }
+  });
+});
+
+describe('a record sealed with its facts', () => {
+  const parts = fc.record({ facts: fc.uint8Array({ maxLength: 300 }), body: fc.uint8Array({ maxLength: 300 }) });
+
+  it('opens to the same two parts, and is as long as they are, a length and a tag', () => {
+    fc.assert(
+      fc.property(parts, ({ facts, body }) => {
+        const key = newSealKey();
+        const sealed = sealRecord(key, { facts, body });
+        expect(sealed).toHaveLength(4 + facts.length + body.length + 16);
+        const opened = openRecord(key, sealed);
+        expect(opened.facts.equals(facts) && opened.body.equals(body)).toBe(true);
+      }),
+    );
+  });
+
+  it('is refused when anything of it was changed or cut, under another row’s key or seal id, and as anything else', () => {
+    const [mine, other] = [newSealKey(), newSealKey()];
+    const sealed = sealRecord(mine, { facts: Buffer.from('{}'), body: Buffer.from('検査結果') });
+    for (let at = 0; at < sealed.length; at++) {
+      const changed = Buffer.from(sealed);
+      changed[at] = (changed[at] ?? 0) ^ 1;
+      expect(() => openRecord(mine, changed)).toThrow(broken);
+      expect(() => openRecord(mine, sealed.subarray(0, at))).toThrow(broken);
+    }
+    expect(() => openRecord({ key: mine.key, sealId: other.sealId }, sealed)).toThrow(broken);
+    expect(() => openRecord({ key: other.key, sealId: mine.sealId }, sealed)).toThrow(broken);
+    expect(() => openBytes(mine, sealed)).toThrow(broken);
+    expect(() => openRecord(mine, sealBytes(mine, Buffer.from('検査結果')))).toThrow(broken);
   });
 });
 

@@ -56,7 +56,6 @@ function counts(): void {
   deliveries.tally();
   records.quarantinedCount();
   memory.gapCount();
-  memory.tally();
   retractions.count();
   parcels.inState('stored', id);
   parcels.lastStoredAt(id);

@@ -432,7 +432,7 @@ export function breaches(store: Store): string[] {
   );
   none(
     'half a record',
-    `SELECT id FROM record WHERE (wrapped_key IS NULL) <> (facts IS NULL)
+    `SELECT id FROM record WHERE (facts IS NULL) = spool
     OR (wrapped_key IS NULL AND (payload IS NOT NULL OR spool = 1)) OR (wrapped_key IS NOT NULL AND (payload IS NULL) <> spool)`,
   );
   none(

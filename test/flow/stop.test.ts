@@ -45,11 +45,15 @@ describe('REQ-STOP-1: a stop', () => {
   it('leaves no key and no sealed byte of it on the disk, neither in the database nor beside it', async () => {
     await flow.offer(record(), record({ key: 'HIS|2', body: Buffer.alloc(300_000, 5) }));
     const rows = flow.store.db
-      .prepare<[], { wrapped_key: Buffer; facts: Buffer; payload: Buffer | null }>(
+      .prepare<[], { wrapped_key: Buffer; facts: Buffer | null; payload: Buffer | null }>(
         'SELECT wrapped_key, facts, payload FROM record',
       )
       .all();
-    const traces = rows.flatMap(({ wrapped_key, facts, payload }) => [wrapped_key, facts, payload ?? wrapped_key]);
+    const traces = rows.flatMap(({ wrapped_key, facts, payload }) => [
+      wrapped_key,
+      facts ?? wrapped_key,
+      payload ?? wrapped_key,
+    ]);
     expect(traces.every((trace) => diskBytes().includes(trace))).toBe(true);
     await flow.stop('1');
     const disk = diskBytes();

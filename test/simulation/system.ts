@@ -178,10 +178,16 @@ function named(flow: Flow, producerAndKey: string, ...words: readonly unknown[])
 
 const rids = new Map<string, string>();
 
+/** Half of the HMAC of what it is, and half of the HMAC of that and its bytes. */
+function name({ keys }: Flow['store'], key: string, sha256: string): string {
+  const halves = [keys.index('native', 'ehr-feed', key), keys.index('record', 'ehr-feed', key, sha256)];
+  return halves.map((hmac) => hmac.toString('hex', 0, 8)).join('');
+}
+
 /** The same in every history: all begin as copies of one state, with one index key. */
 function ridOf({ store }: Flow, key: string): string {
   const sha256 = createHash('sha256').update(key).digest('hex');
-  const rid = rids.get(key) ?? store.keys.index('record', 'ehr-feed', key, sha256).toString('hex');
+  const rid = rids.get(key) ?? name(store, key, sha256);
   rids.set(key, rid);
   return rid;
 }
