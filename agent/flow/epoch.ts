@@ -1,9 +1,7 @@
+import type { Parcel } from '../buffer/parcels.ts';
 import type { HoldReason } from '../model/ports.ts';
 import { voidParcel } from './enforce.ts';
-import { nothingAfter, type Store } from './store.ts';
-
-/** Published by the state that was backed up, and not yet known to have arrived or not. */
-const underWay = ['sealed', 'uploading', 'voiding'] as const;
+import { nothingAfter, type ProducerRow, type Store } from './store.ts';
 
 /**
  * Makes a restored copy the installation that producers hear, and returns its epoch. It ships nothing until `believe`.
@@ -13,7 +11,7 @@ const underWay = ['sealed', 'uploading', 'voiding'] as const;
  * packed anew, under the same record ids.
  */
 export function beginEpoch(store: Store): number {
-  const { db, ledger, parcels, producers, settings, time } = store;
+  const { db, ledger, producers, settings, time } = store;
   const at = time.now();
   // Seconds since 1970 and not the next number: of two machines restored from one backup, the later must win.
   const epoch = Math.max(store.epoch + 1, Math.floor(at / 1000));
@@ -21,13 +19,15 @@ export function beginEpoch(store: Store): number {
     settings.set('epoch', String(epoch));
     settings.set('confirm-shipping', String(at));
     ledger.append('restore', at, { epoch });
-    for (const parcel of producers.flatMap(({ id }) => underWay.flatMap((state) => parcels.inState(state, id)))) {
-      // How far the upload came after the backup is not known: whoever stops is retracted, should the DELETE not say.
-      parcels.sending(parcel.id, parcel.bytes ?? 0);
-      voidParcel(store, parcel.id, { reason: 'restored', at, after: nothingAfter() });
+    for (const { id } of producers.flatMap((producer) => onTheWay(store, producer))) {
+      voidParcel(store, id, { reason: 'restored', at, after: nothingAfter() });
     }
   }).immediate();
   return epoch;
+}
+
+function onTheWay({ parcels }: Store, { id }: ProducerRow): Parcel[] {
+  return [...parcels.inState('sealed', id), ...parcels.inState('uploading', id)];
 }
 
 /** Why nobody's record may leave now, whoever it is; undefined when the gate may be asked about each. */

@@ -29,7 +29,7 @@ const server = createServer({ noDelay: true }, (socket) => {
     socket.write(`\x0bMSH|^~\\&|A|B|C|D|20261123101530||ACK|${controlId}|P|2.5\rMSA|AA|${controlId}\r\x1c\r`, 'latin1');
   };
   const framer = new MllpFramer(
-    { frameBytesMax, now: systemClock.monotonic },
+    { frameBytesMax, now: () => systemClock.monotonic() },
     { frame, problem: () => socket.destroy(), fault: () => socket.destroy() },
   );
   socket.on('data', (chunk: Buffer) => framer.push(chunk));

@@ -192,13 +192,20 @@ function sinkRate(bytes: number): Promise<number> {
     try {
       const { port } = await sink.hear<{ port: number }>();
       await settleDisk();
-      const sender = Child.start('child-pour.ts', [port, bytes].map(String));
-      const { seconds } = await sender.hear<{ seconds: number }>().finally(() => sender.close());
-      return bytes / 1e6 / seconds;
+      return bytes / 1e6 / (await pouringSeconds(port, bytes));
     } finally {
       await sink.close();
     }
   });
+}
+
+async function pouringSeconds(port: number, bytes: number): Promise<number> {
+  const sender = Child.start('child-pour.ts', [port, bytes].map(String));
+  try {
+    return (await sender.hear<{ seconds: number }>()).seconds;
+  } finally {
+    await sender.close();
+  }
 }
 
 async function peakOf(bytes: number): Promise<Sample> {

@@ -46,9 +46,11 @@ function fill(db: Db, { source, records, patients }: Fill & { source: number }):
   const each = 'WITH RECURSIVE each(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM each WHERE n < ?)';
   db.prepare(`${each} INSERT INTO subject SELECT n, n, randomblob(16) FROM each WHERE n > 1`).run(patients);
   db.prepare(
-    `${each} INSERT INTO record SELECT n, randomblob(16), ?, randomblob(16), NULL, 1 + (n * ${stride}) % ?, NULL,
-       'lab-result', 'text', 'INS', 100, ?, NULL, 0, randomblob(16), ?, ?, ? FROM each`,
-  ).run(records, source, patients, 1_795_000_000_000, randomBytes(60), randomBytes(100), randomBytes(100));
+    `${each} INSERT INTO record(id, rid, source, native, version, subject, also, category, lane, op, bytes, at, quarantine,
+       spool, seal_id, wrapped_key, facts, payload)
+     SELECT n, randomblob(16), ?, randomblob(16), NULL, 1 + (n * ${stride}) % ?, NULL,
+       'lab-result', 'text', 'INS', 100, ?, NULL, 0, randomblob(16), ?, NULL, ? FROM each`,
+  ).run(records, source, patients, 1_795_000_000_000, randomBytes(60), randomBytes(200));
   db.exec(`INSERT INTO delivery SELECT id, 1, 'ready', lane, bytes, NULL, NULL, NULL FROM record`);
   db.exec(`INSERT INTO tally SELECT 1, source, lane, 'ready', count(*), sum(bytes) FROM record GROUP BY source, lane`);
   for (const { sql } of made) db.exec(sql);

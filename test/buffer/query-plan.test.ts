@@ -33,14 +33,7 @@ const mayScan: Readonly<Record<string, string>> = {
 };
 
 /** Indexes over the few rows of a kind: reading one from end to end reads what is wanted. */
-const partial = [
-  'record_quarantine',
-  'gap_waiting',
-  'gap_open',
-  'delivery_ready',
-  'delivery_held',
-  'delivery_until',
-];
+const partial = ['record_quarantine', 'gap_waiting', 'gap_open', 'delivery_ready', 'delivery_held', 'delivery_until'];
 
 let flow: Flow;
 let prepared: readonly string[] = [];

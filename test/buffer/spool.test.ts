@@ -75,7 +75,7 @@ describe('a staged stream', () => {
       expect(failed?.status).toBe('rejected');
       for (const [index, each] of staged.entries()) {
         if (each.status === 'rejected') throw each.reason;
-        expect((await open(each.value as Staged)).equals(bodies[index] ?? Buffer.alloc(0))).toBe(true);
+        expect((await open(each.value)).equals(bodies[index] ?? Buffer.alloc(0))).toBe(true);
       }
     }
   });

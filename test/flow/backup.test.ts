@@ -100,7 +100,7 @@ describe('a backup', () => {
     const sealed = await flow.sealed();
     const { folder } = await backup();
     const copy = await restored(folder);
-    expect(copy.parcel(sealed.id)).toMatchObject({ state: 'voiding', bytesSent: sealed.bytes });
+    expect(copy.parcel(sealed.id).state).toBe('voiding');
     await copy.finish(settleVoid(copy.store, copy.producer(), sealed.id, { atomic: true }));
     const parcel = await copy.packed();
     expect(await copy.publish(parcel)).toBe('paused');

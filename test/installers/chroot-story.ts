@@ -124,15 +124,11 @@ export async function keepsDataUntilSomebodySaysYes(system: System, deb: string)
   expect(await system.run('kakehashi', 'buffer', 'verify')).toMatchObject({ code: 0 });
   await system.ok('sh', '-c', 'echo "kakehashi kakehashi/delete-data boolean true" | debconf-set-selections');
   await system.ok('env', 'DEBIAN_FRONTEND=noninteractive', 'dpkg', '--purge', 'kakehashi');
-  await expectGone(system);
+  for (const path of ['/etc/kakehashi', '/var/lib/kakehashi', '/opt/kakehashi']) {
+    expect({ path, code: (await system.run('test', '-e', path)).code }).toEqual({ path, code: 1 });
+  }
 }
 
 export async function expectKept(system: System): Promise<void> {
   await system.ok('ls', '/etc/kakehashi/site.key', configFile, '/var/lib/kakehashi/lock.sqlite');
-}
-
-export async function expectGone(system: System): Promise<void> {
-  for (const path of ['/etc/kakehashi', '/var/lib/kakehashi', '/opt/kakehashi']) {
-    expect({ path, code: (await system.run('test', '-e', path)).code }).toEqual({ path, code: 1 });
-  }
 }

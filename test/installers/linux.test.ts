@@ -135,7 +135,7 @@ describe('the bill of materials', () => {
     // npm counts the runtime as a package; it was moved out of it.
     const shipped = packagesBelow(join(unpacked, 'node_modules'));
     expect(shipped.filter((purl) => !listed.includes(purl))).toEqual([]);
-    expect(listed.filter((purl) => !shipped.includes(purl) && !purl.startsWith('pkg:npm/node-'))).toEqual([]);
+    expect(listed.filter((purl) => !shipped.includes(purl) && !purl.startsWith('pkg:npm/node-linux-'))).toEqual([]);
   });
 
   it('has a component, with its digest, for every file of the runtime and every binding', () => {
@@ -188,20 +188,24 @@ it('has digests that a changed artefact does not match', () => {
 });
 
 describe('a signed release', () => {
-  it('is taken by the product and by minisign, and is not when one byte of one file is another', async () => {
-    const keys = join(work, 'keys');
-    mkdirSync(keys);
-    execFileSync('minisign', ['-G', '-W', '-p', 'release.pub', '-s', 'release.key'], { cwd: keys, stdio: 'ignore' });
-    const key = join(keys, 'release.pub');
-    signPackages(built, join(keys, 'release.key'));
-    for (const path of Object.values(built)) {
-      expect({ path, code: (await kakehashi('verify-package', path, '--key', key)).code }).toEqual({ path, code: 0 });
-      expect(spawnSync('minisign', ['-V', '-H', '-q', '-p', key, '-m', path]).status).toBe(0);
-      const { code, stderr } = await kakehashi('verify-package', withOneByteChanged(path, keys), '--key', key);
-      expect({ path, code, said: stderr.slice(0, 15) }).toEqual({ path, code: 1, said: 'PACKAGE_REFUSED' });
-      expect(stderr).toContain('Hint: Do not install it.');
-    }
-  });
+  it(
+    'is taken by the product and by minisign, and is not when one byte of one file is another',
+    async () => {
+      const keys = join(work, 'keys');
+      mkdirSync(keys);
+      execFileSync('minisign', ['-G', '-W', '-p', 'release.pub', '-s', 'release.key'], { cwd: keys, stdio: 'ignore' });
+      const key = join(keys, 'release.pub');
+      signPackages(built, join(keys, 'release.key'));
+      for (const path of Object.values(built)) {
+        expect({ path, code: (await kakehashi('verify-package', path, '--key', key)).code }).toEqual({ path, code: 0 });
+        expect(spawnSync('minisign', ['-V', '-H', '-q', '-p', key, '-m', path]).status).toBe(0);
+        const { code, stderr } = await kakehashi('verify-package', withOneByteChanged(path, keys), '--key', key);
+        expect({ path, code, said: stderr.slice(0, 15) }).toEqual({ path, code: 1, said: 'PACKAGE_REFUSED' });
+        expect(stderr).toContain('Hint: Do not install it.');
+      }
+    },
+    buildTimeoutMs,
+  );
 
   function withOneByteChanged(path: string, folder: string): string {
     const changed = join(folder, basename(path));
@@ -276,7 +280,7 @@ describe.concurrent('on a Debian of its own', () => {
           'keeps all over an upgrade, and runs on when one is given up',
           () => machine.isUpgradedWhileItRuns(system, upgrades),
         ],
-        ['keeps its data when removed, and asks when purged', () => machine.isRemovedAndPurged(system, deb())],
+        ['keeps its data when removed, and asks when purged', () => machine.isRemovedAndAsksWhenPurged(system)],
       ])('%s', inOrder, async (_title, step) => {
         await expect(step()).resolves.toBeUndefined();
       });

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import type { Status } from '../../agent/health/index.ts';
-import { configFile, expectGone, expectKept, heldBy, initialise, install } from './chroot-story.ts';
+import { configFile, expectKept, heldBy, initialise, install } from './chroot-story.ts';
 import type { System } from './debian.ts';
 
 const service = 'kakehashi.service';
@@ -140,24 +140,15 @@ export async function isUpgradedWhileItRuns(system: System, { newer, refusing }:
   expect((await status(system)).version).toBe('9.0.0');
 }
 
-export async function isRemovedAndPurged(system: System, deb: string): Promise<void> {
+/** At a terminal, because debconf asks only there. */
+export async function isRemovedAndAsksWhenPurged(system: System): Promise<void> {
   expect(await system.ok('dpkg', '--remove', 'kakehashi')).toContain('are kept');
   expect(await show(system, 'ActiveState')).toEqual(['inactive']);
   await expectKept(system);
-  await install(system, deb);
-  await untilServing(system);
-  expect(await heldBy(system)).toBe(2);
-  expect(await purge(system, 'no')).toContain('Delete the data, the configuration and the keys');
+  const purge = 'env DEBIAN_FRONTEND=readline dpkg --purge kakehashi';
+  const asked = await system.ok('sh', '-c', `echo no | script --quiet --return --command '${purge}' /dev/null`);
+  expect(asked).toContain('Delete the data, the configuration and the keys');
   await expectKept(system);
-  await install(system, deb);
-  await purge(system, 'yes');
-  await expectGone(system);
-}
-
-/** At a terminal, as debconf wants one before it asks. */
-function purge(system: System, answer: string): Promise<string> {
-  const command = 'env DEBIAN_FRONTEND=readline dpkg --purge kakehashi';
-  return system.ok('sh', '-c', `echo "$1" | script --quiet --return --command "$2" /dev/null`, 'sh', answer, command);
 }
 
 async function send(system: System): Promise<void> {

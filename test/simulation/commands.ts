@@ -64,10 +64,14 @@ const lane = fc.constantFrom('text', 'image');
 const items = fc.constantFrom<readonly Item[]>(['lab-result', 'image', 'demographics'], ['lab-result'], ['image']);
 const always = () => true as const;
 
-const one = fc.record({ patient, item: fc.constantFrom<Item>('lab-result', 'image'), n: fc.constantFrom(1, 2) });
+interface Offered {
+  readonly patient: string;
+  readonly item: Item;
+  readonly n: number;
+}
 
-/** Up to three senders at once: their offers share a transaction. */
-const accept = fc.array(one, { minLength: 1, maxLength: 3 }).map((offered) => {
+/** Several senders at once: their offers share a transaction. */
+function offer(offered: readonly Offered[]) {
   const keyed = offered.map((each) => ({ ...each, key: `HIS|${each.patient}|${each.item}|${each.n}` }));
   return new Step({
     words: `accept ${keyed.map(({ key }) => key).join(' + ')}`,
@@ -84,7 +88,10 @@ const accept = fc.array(one, { minLength: 1, maxLength: 3 }).map((offered) => {
     },
     model: (model) => keyed.map(({ key, patient, item }) => model.accept({ key, people: [patient], item })),
   });
-});
+}
+
+const one = fc.record({ patient, item: fc.constantFrom<Item>('lab-result', 'image'), n: fc.constantFrom(1, 2) });
+const accept = fc.array(one, { minLength: 1, maxLength: 3 }).map(offer);
 
 const unite = fc
   .tuple(patient, patient)
@@ -336,19 +343,19 @@ const readNext = (to: Producer) =>
     model: (model) => model.settleNext(to),
   });
 
-const confirm = fc.constantFrom<'person' | 'register'>('person', 'register').map(
-  (by) =>
-    new Step({
-      words: `confirmed by a ${by}`,
-      about: always,
-      product: (flow) => {
-        if (by === 'person') return believe(flow.store);
-        flow.fresh();
-        return believeIfFresh(flow.store);
-      },
-      model: (model) => model.confirm(by),
-    }),
-);
+const confirmBy = (by: 'person' | 'register') =>
+  new Step({
+    words: `confirmed by a ${by}`,
+    about: always,
+    product: (flow) => {
+      if (by === 'person') return believe(flow.store);
+      flow.fresh();
+      return believeIfFresh(flow.store);
+    },
+    model: (model) => model.confirm(by),
+  });
+
+const confirm = fc.constantFrom<'person' | 'register'>('person', 'register').map(confirmBy);
 
 /** Several steps in a row, as far as each can happen: without them few histories would get as far as a receipt. */
 class Row implements fc.AsyncCommand<Model, System> {
@@ -444,14 +451,18 @@ class Restore implements fc.AsyncCommand<Model, System> {
   }
 }
 
-/** A parcel's whole way with a backup somewhere on it; then the machine is lost, and somebody may say no. */
+/**
+ * A parcel's whole way with a backup somewhere on it; then the machine is lost, somebody may say no, and it goes on.
+ */
 const lostOnTheWay = fc
-  .record({ to: producer, which: lane, until: fc.nat(3), isStored: fc.boolean(), who: fc.option(patient) })
-  .map(({ to, which, until, isStored, who }) => {
+  .record({ to: producer, sent: one, until: fc.nat(3), isStored: fc.boolean(), who: fc.option(patient) })
+  .map(({ to, sent, until, isStored, who }) => {
+    const which = sent.item === 'image' ? 'image' : 'text';
     const about = (model: Model) => model.parcels.findLast(({ producer: whose }) => whose === to);
     const isIn = (state: ParcelModel['state']) => (model: Model) => without(about(model), (it) => it.state !== state);
     const before = [bindTo(to, which), wrapFor(to), publishTo(to), sendWhole(isIn('sealed'))];
     return new Row([
+      offer([sent]),
       ...before.slice(0, until + 1),
       new Backup(),
       ...before.slice(until + 1),
@@ -460,6 +471,11 @@ const lostOnTheWay = fc
       ...(who === null ? [] : [stopBy(who, 'all')]),
       readNext(to),
       letGoOf(isIn('voiding'), false),
+      confirmBy('person'),
+      bindTo(to, which),
+      wrapFor(to),
+      publishTo(to),
+      receiveWhole(isIn('sealed')),
     ]);
   });
 

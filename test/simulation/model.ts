@@ -417,17 +417,14 @@ export class Model {
   }
 
   /**
-   * Its earlier self, with every stop made since. What was on its way is taken back, and may have arrived meanwhile;
-   * nothing leaves until somebody says so.
+   * Its earlier self, with every stop made since. What was on its way is taken back, and nothing leaves until somebody
+   * says so.
    */
   restore(backup: number): void {
     this.#state = structuredClone(this.backups[backup] as Remembered);
     this.#state.restoredOn = this.day;
     this.#state.isUnconfirmed = true;
-    for (const parcel of this.parcels) {
-      if (parcel.state !== 'sealed' && parcel.state !== 'voiding') continue;
-      Object.assign(parcel, { state: 'voiding', hasLeftWhole: true });
-    }
+    for (const parcel of this.parcels) if (parcel.state === 'sealed') parcel.state = 'voiding';
     for (const { patient, basis, isStopped } of this.#lastWords()) if (isStopped) this.stop(patient, basis);
     this.recover();
   }

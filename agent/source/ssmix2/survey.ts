@@ -18,7 +18,7 @@ export interface SurveyedDay extends Listing {
 
 export interface SurveyedPatient {
   readonly listing: Answer<Listing>;
-  /** By care date. One that is not here was not looked at: its patient has too many. */
+  /** By care date. One that is not here was not looked at: it is too large, or its patient has too many. */
   readonly days: ReadonlyMap<string, Answer<SurveyedDay>>;
 }
 
@@ -30,12 +30,13 @@ export interface SurveyOrder {
 }
 
 export interface Survey {
-  readonly patients: readonly SurveyedPatient[];
+  /** In the order of their paths; undefined where a folder is too large for a survey. */
+  readonly patients: readonly (SurveyedPatient | undefined)[];
   /** Folders listed, and asked for their times. */
   readonly accesses: number;
 }
 
-/** A survey is small and soon forgotten: without a limit the thread's garbage takes 30 MB more. */
+/** A survey is small and soon forgotten: without a limit the thread's garbage takes 15 MB more. */
 const resourceLimits = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 } as const;
 
 export class Surveyor {

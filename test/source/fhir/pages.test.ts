@@ -30,8 +30,11 @@ async function fourPages(): Promise<{ server: FhirServer; asked: (ordinal: numbe
   const server = await startServer();
   for (const id of ['o1', 'o2', 'o3', 'o4']) server.resources.push(observation({ id }));
   const arrivals = Array.from({ length: 6 }, () => Promise.withResolvers<void>());
-  server.answer = (_, ordinal) => void arrivals[ordinal - 1]?.resolve();
-  return { server, asked: async (ordinal) => arrivals[ordinal - 1]?.promise };
+  server.answer = (_, ordinal) => {
+    arrivals[ordinal - 1]?.resolve();
+    return undefined;
+  };
+  return { server, asked: (ordinal) => arrivals[ordinal - 1]?.promise ?? Promise.resolve() };
 }
 
 it('asks for the next page while one is taken, and for no more than that', async () => {

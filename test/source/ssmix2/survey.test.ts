@@ -60,7 +60,7 @@ describe('a survey', () => {
     const tree = planted(['20200101']);
     const paths = [folderOf(tree, 'gone'), folderOf(tree)];
     const { patients } = await surveyor().order({ paths, since: undefined });
-    expect(patients.map(({ listing }) => listing)).toMatchObject([{ fault: 'ENOENT' }, { result: {} }]);
+    expect(patients.map((seen) => seen?.listing)).toMatchObject([{ fault: 'ENOENT' }, { result: {} }]);
   });
 
   it('leaves out what would make it large, and lists it all the same', async () => {
@@ -69,6 +69,16 @@ describe('a survey', () => {
     const { patients } = await surveyor().order({ paths: [folderOf(tree)], since: undefined });
     expect(patients[0]?.days.size).toBe(128);
     expect(patients[0]?.listing).toMatchObject({ result: { folders: dates } });
+  });
+
+  it('leaves out a folder with too many names, of a patient or of a day', async () => {
+    const tree = planted(Array.from({ length: 2001 }, (_, n) => String(10_000_000 + n)));
+    const other = planted(['20200101']);
+    for (let n = 0; n <= 2000; n++) other.putAt(`999/000/9990001/20200101/junk-${n}`, Buffer.from('x'));
+    const paths = [folderOf(tree), folderOf(other)];
+    const { patients } = await surveyor().order({ paths, since: undefined });
+    expect(patients[0]).toBeUndefined();
+    expect(patients[1]).toEqual({ listing: { result: { folders: ['20200101'], files: [] } }, days: new Map() });
   });
 
   it('answers in the order it was asked', async () => {
