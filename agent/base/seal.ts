@@ -28,6 +28,7 @@ import { giveBack } from './memory.ts';
 
 export const frameBytes = 1024 * 1024;
 const tagBytes = 16;
+const sealedFrameBytes = frameBytes + tagBytes;
 const cipher = 'aes-256-gcm';
 
 export const domains = { payload: 0, facts: 1, record: 2 } as const;
@@ -79,7 +80,7 @@ export function sealBytes(to: SealKey, plain: Uint8Array, domain: number = domai
 /** @throws ConnectorError SEAL_BROKEN */
 export function openBytes(from: SealKey, sealed: Uint8Array, domain: number = domains.payload): Buffer {
   const frames: Buffer[] = [];
-  const step = frameBytes + tagBytes;
+  const step = sealedFrameBytes;
   for (let offset = 0, index = 0; offset === 0 || offset < sealed.length; offset += step, index++) {
     const isLast = offset + step >= sealed.length;
     frames.push(openFrame(from, sealed.subarray(offset, offset + step), domain, index, isLast));
@@ -184,16 +185,23 @@ function sealInto(into: Buffer, to: SealKey, plain: Buffer, index: number, isLas
 
 /** Opens a sealed stream (a spool file) frame by frame. @throws ConnectorError SEAL_BROKEN */
 export async function* openStream(from: SealKey, sealed: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
-  const step = frameBytes + tagBytes;
-  let pending = Buffer.alloc(0);
+  const frame = Buffer.allocUnsafe(sealedFrameBytes);
+  let filled = 0;
   let index = 0;
   for await (const chunk of sealed) {
-    pending = pending.length === 0 ? Buffer.from(chunk) : Buffer.concat([pending, chunk]);
-    for (; pending.length > step; pending = pending.subarray(step)) {
-      yield openFrame(from, pending.subarray(0, step), domains.payload, index++, false);
+    for (let offset = 0; offset < chunk.length; ) {
+      // Opened once a further byte is known, because the last one carries a flag.
+      if (filled === frame.length) {
+        yield openFrame(from, frame, domains.payload, index++, false);
+        filled = 0;
+      }
+      const piece = chunk.subarray(offset, offset + frame.length - filled);
+      frame.set(piece, filled);
+      filled += piece.length;
+      offset += piece.length;
     }
   }
-  yield openFrame(from, pending, domains.payload, index, true);
+  yield openFrame(from, frame.subarray(0, filled), domains.payload, index, true);
 }
 
 export function sealBox(key: Uint8Array, context: string, plain: Uint8Array): Buffer {

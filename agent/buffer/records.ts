@@ -31,6 +31,14 @@ export interface RecordHead {
   readonly isPresent: 0 | 1;
 }
 
+/** A record whose payload is present, unsealed. */
+interface OpenedRecord {
+  readonly head: RecordHead;
+  readonly facts: StoredFacts;
+  /** In one piece, or as a stream of frames. */
+  readonly body: Buffer | AsyncGenerator<Buffer>;
+}
+
 interface SealedRow {
   seal_id: Buffer;
   wrapped_key: Buffer | null;
@@ -65,6 +73,7 @@ export class Records {
   readonly #lastRow: Statement<[], { id: RecordRow | null }>;
   readonly #head: Statement<[RecordRow], RecordHead>;
   readonly #sealed: Statement<[RecordRow], SealedRow>;
+  readonly #whole: Statement<[RecordRow], RecordHead & SealedRow>;
   readonly #destroy: Statement<[RecordRow], unknown>;
   readonly #ofSubject: Statement<[SubjectId, SubjectId], RecordHead>;
   readonly #needed: Statement<[Buffer], unknown>;
@@ -92,6 +101,9 @@ export class Records {
     this.#lastRow = db.prepare('SELECT max(id) AS id FROM record');
     this.#head = db.prepare(`SELECT ${headColumns} FROM record WHERE id = ?`);
     this.#sealed = db.prepare('SELECT seal_id, wrapped_key, facts, payload, spool FROM record WHERE id = ?');
+    this.#whole = db.prepare(
+      `SELECT ${headColumns}, seal_id, wrapped_key, facts, payload, spool FROM record WHERE id = ?`,
+    );
     this.#destroy = db.prepare(
       'UPDATE record SET wrapped_key = NULL, facts = NULL, payload = NULL, spool = 0, quarantine = NULL WHERE id = ?',
     );
@@ -205,18 +217,31 @@ export class Records {
   /** The facts, opened; undefined once destroyed. @throws ConnectorError SEAL_BROKEN */
   facts(id: RecordRow): StoredFacts | undefined {
     const row = this.#sealed.get(id);
-    if (!row?.wrapped_key) return undefined;
-    const key = this.#sealKey(row);
-    const facts = row.facts ? openBytes(key, row.facts, domains.facts) : openRecord(key, row.payload as Buffer).facts;
-    return JSON.parse(facts.toString());
+    return row?.wrapped_key ? this.#unsealed(row).facts : undefined;
   }
 
   /** The body, opened, as one buffer or a stream of frames. @throws ConnectorError SEAL_BROKEN */
   body(id: RecordRow): Buffer | AsyncGenerator<Buffer> | undefined {
     const row = this.#sealed.get(id);
-    if (!row?.wrapped_key) return undefined;
+    return row?.wrapped_key ? this.#unsealed(row).body : undefined;
+  }
+
+  /**
+   * Everything of a record at once, for who needs all of it: one row is read, and its key unwrapped once. Undefined
+   * once the payload is destroyed.
+   *
+   * @throws ConnectorError SEAL_BROKEN
+   */
+  opened(id: RecordRow): OpenedRecord | undefined {
+    const row = this.#whole.get(id);
+    return row?.wrapped_key ? { head: row, ...this.#unsealed(row) } : undefined;
+  }
+
+  #unsealed(row: SealedRow): Pick<OpenedRecord, 'facts' | 'body'> {
     const key = this.#sealKey(row);
-    return row.payload ? openRecord(key, row.payload).body : this.#spool.open(key);
+    if (row.facts) return { facts: parse(openBytes(key, row.facts, domains.facts)), body: this.#spool.open(key) };
+    const { facts, body } = openRecord(key, row.payload as Buffer);
+    return { facts: parse(facts), body };
   }
 
   /**
@@ -236,6 +261,10 @@ export class Records {
   #sealKey(row: SealedRow): SealKey {
     return { key: this.#keys.unwrap(row.wrapped_key as Buffer, row.seal_id), sealId: row.seal_id };
   }
+}
+
+function parse(facts: Buffer): StoredFacts {
+  return JSON.parse(facts.toString());
 }
 
 /** As in the parcel: with the prefix. */

@@ -1,8 +1,7 @@
 import { createHash, hash as digest } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { removePartials, syncFolder } from '../base/files.ts';
+import { readAhead, removePartials, syncFolder } from '../base/files.ts';
 import type { KeyRing } from '../base/keys.ts';
 import {
   FrameSealer,
@@ -116,7 +115,7 @@ export class Spool {
 
   /** The opened body of a spooled payload. @throws ConnectorError SEAL_BROKEN */
   open(seal: SealKey): AsyncGenerator<Buffer> {
-    return openStream(seal, createReadStream(this.path(seal.sealId), { highWaterMark: frameBytes }));
+    return openStream(seal, readAhead(this.path(seal.sealId), { pieceBytes: frameBytes }));
   }
 
   async remove(sealIds: readonly Uint8Array[]): Promise<void> {

@@ -6,7 +6,7 @@ import type { RecordHead, StoredFacts } from '../buffer/records.ts';
 import { isError } from '../model/errors.ts';
 import type { FiledCategory } from '../model/category.ts';
 import type { SubjectId } from '../model/ports.ts';
-import type { RecordLine, SubjectLine } from '../parcel/manifest.ts';
+import type { SubjectLine } from '../parcel/manifest.ts';
 import { type ParcelEntry, packParcel } from '../parcel/pack.ts';
 import { laneSuffix } from '../parcel/manifest.ts';
 import { voidParcel } from './enforce.ts';
@@ -71,6 +71,9 @@ function setAside(store: Store, parcelId: number, record: number): void {
   store.report({ name: 'record.quarantined', code: 'SEAL_BROKEN', numbers: { row: record } });
 }
 
+type Line = ParcelEntry['line'];
+type Told = ReturnType<Store['gate']['noticeFor']>;
+
 /** What one parcel carries, gathered while its payloads pass by. */
 class Load {
   /** Row of the record being read. */
@@ -79,6 +82,8 @@ class Load {
   readonly #producer: ProducerRow;
   readonly #parcel: Parcel;
   readonly #sources: ReadonlyMap<number, string>;
+  readonly #told = new Map<string, Told>();
+  readonly #publicIds = new Map<SubjectId, string>();
   readonly #described = new Map<SubjectId, { row: number; facts: StoredFacts; recordId: string }>();
   readonly #merges: SubjectLine[] = [];
   readonly #provided: object[] = [];
@@ -95,17 +100,14 @@ class Load {
     for (const delivery of deliveries.ofParcel(this.#parcel.id)) {
       if (delivery.state !== 'packed') continue;
       this.#current = delivery.record;
-      const facts = records.facts(delivery.record);
-      const head = records.head(delivery.record);
-      const body = records.body(delivery.record);
+      const opened = records.opened(delivery.record);
       // A stop took it away while we were packing; publish will find the parcel void.
-      if (!facts || !head || body === undefined) continue;
-      const subject = head.subject as SubjectId;
-      const { source, category } = head;
-      const recordId = head.rid.toString('hex');
-      const line = this.#line(facts, { recordId, source, subject, category: category as FiledCategory });
+      if (!opened) continue;
+      const { head, facts, body } = opened;
+      const line = this.#line(head, facts);
       this.#note(head, facts, line);
-      yield { line, body, ...(facts.prefix !== undefined && { prefix: Buffer.from(facts.prefix, 'base64') }) };
+      const prefix = facts.prefix === undefined ? {} : { prefix: Buffer.from(facts.prefix, 'base64') };
+      yield { line, body: body instanceof Uint8Array ? body : passedOn(body), ...prefix };
     }
     this.#current = undefined;
   }
@@ -118,42 +120,51 @@ class Load {
     return [...this.#described.values()][Number(error.details['ordinal']) - 1]?.row;
   }
 
-  #line(facts: StoredFacts, at: { recordId: string; source: number; subject: SubjectId; category: FiledCategory }) {
-    const { subjects, gate, facility } = this.#store;
+  #line({ rid, source, subject: whose, category: filed }: RecordHead, facts: StoredFacts): Line {
+    const subject = whose as SubjectId;
     // The row's, not the facts': a person may have said what it is when it was let out of quarantine.
-    const { category } = at;
-    const told = gate.noticeFor({ subject: at.subject, category, producer: this.#producer.name });
+    const category = filed as FiledCategory;
+    const told = this.#toldOf(subject, category);
     const patient = facts.patients[0];
-    const line: Omit<RecordLine, 'prefixBytes'> = {
-      recordId: at.recordId,
-      facility,
+    return {
+      recordId: rid.toString('hex'),
+      facility: this.#store.facility,
       ...(patient && { patientId: patient.id, patientIdNormalized: patient.normalized }),
-      subjectId: subjects.publicId(at.subject),
+      subjectId: this.#publicId(subject),
       // A parcel whose notice has gone by now is never published: publish asks again.
       basis: told?.basis ?? 'article-57',
       ...(told && { notice: told.notice }),
       category,
       ...travelling(facts),
-      source: this.#sources.get(at.source) ?? '',
+      source: this.#sources.get(source) ?? '',
       bytes: facts.bodyBytes,
       sha256: facts.sha256,
     };
-    return line;
   }
 
-  #note(
-    { id: row, subject: whose, also }: RecordHead,
-    facts: StoredFacts,
-    line: Omit<RecordLine, 'prefixBytes'>,
-  ): void {
-    const { subjects } = this.#store;
+  /** Asked once a parcel for each person and item: a day's lab results are many of one. */
+  #toldOf(subject: SubjectId, category: FiledCategory): Told {
+    const key = `${subject} ${category}`;
+    if (!this.#told.has(key)) {
+      this.#told.set(key, this.#store.gate.noticeFor({ subject, category, producer: this.#producer.name }));
+    }
+    return this.#told.get(key);
+  }
+
+  #publicId(subject: SubjectId): string {
+    const known = this.#publicIds.get(subject) ?? this.#store.subjects.publicId(subject);
+    this.#publicIds.set(subject, known);
+    return known;
+  }
+
+  #note({ id: row, subject: whose, also }: RecordHead, facts: StoredFacts, line: Line): void {
     const { recordId } = line;
     const subject = whose as SubjectId;
     const known = this.#described.get(subject);
     if (!known || facts.demographics) this.#described.set(subject, { row, facts, recordId });
     if (facts.merge && also !== null) {
-      const into = subjects.publicId(subject);
-      this.#merges.push({ event: 'merge', subjectId: subjects.publicId(also), into, recordId });
+      const into = this.#publicId(subject);
+      this.#merges.push({ event: 'merge', subjectId: this.#publicId(also), into, recordId });
     }
     const { subjectId, patientId, category, op, sha256, bytes, basis, notice } = line;
     this.#provided.push({ recordId, subjectId, patientId, category, op, basis, notice, bytes, sha256 });
@@ -185,7 +196,7 @@ class Load {
       const patient = facts.patients[0];
       if (!patient) continue;
       yield {
-        subjectId: this.#store.subjects.publicId(subject),
+        subjectId: this.#publicId(subject),
         patientId: patient.id,
         patientIdNormalized: patient.normalized,
         recordId,
@@ -218,6 +229,17 @@ class Load {
   provision(): Buffer {
     const lines = this.#provided.map((line) => JSON.stringify(line)).join('\n');
     return this.#store.ledger.sealProvision(this.#parcel.pid, zstdCompressSync(lines));
+  }
+}
+
+/**
+ * Frames of an opened payload, each given back once the next is asked for. Left to the collector, those of an image pile
+ * up beside what is being packed, and new memory for each costs as much as opening it.
+ */
+async function* passedOn(frames: AsyncIterable<Buffer>): AsyncGenerator<Uint8Array> {
+  for await (const frame of frames) {
+    yield frame;
+    if (frame.buffer instanceof ArrayBuffer && frame.length === frame.buffer.byteLength) frame.buffer.transfer(0);
   }
 }
 

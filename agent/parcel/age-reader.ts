@@ -2,7 +2,7 @@ import { createDecipheriv, createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { Decrypter } from 'age-encryption';
 import { ConnectorError, reasonOf } from '../model/errors.ts';
-import { blockBytes, chunkBytes, chunkNonce, cipher, nonceBytes, payloadKey, tagBytes } from './age-format.ts';
+import { chunkBytes, chunkNonce, cipher, nonceBytes, payloadKey, sealedBlockBytes, tagBytes } from './age-format.ts';
 
 /** Largest header read: thirty hybrid post-quantum recipients, of about 2 KiB each. */
 const headerBytesMax = 64 * 1024;
@@ -58,11 +58,11 @@ export class AgeReader {
    * @throws ConnectorError PARCEL_DAMAGED - altered, truncated, or lengthened; what came before must not be used.
    */
   async *plain(): AsyncGenerator<Buffer> {
-    const block = Buffer.allocUnsafe(blockBytes);
+    const block = Buffer.allocUnsafe(sealedBlockBytes);
     let chunk = 0;
     let position = this.#payloadAt;
     do {
-      const length = Math.min(blockBytes, this.bytes - position);
+      const length = Math.min(sealedBlockBytes, this.bytes - position);
       const sealed = await readAt(this.#handle, this.#path, block.subarray(0, length), position);
       this.#digest.update(sealed);
       position += length;

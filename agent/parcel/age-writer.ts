@@ -1,122 +1,112 @@
-import { createCipheriv, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { Encrypter } from 'age-encryption';
-import { blockBytes, chunkBytes, chunkNonce, cipher, nonceBytes, payloadKey, tagBytes } from './age-format.ts';
-import { SideDigest } from './side-digest.ts';
+import {
+  chunkBytes,
+  cipher,
+  nonceBytes,
+  payloadKey,
+  payloadKeyBytes,
+  plainBlockBytes,
+  sealedBlockBytes,
+  tagBytes,
+} from './age-format.ts';
+import { BlockThread } from './block-thread.ts';
+import { Blocks } from './blocks.ts';
 
-/** Where sealed bytes go; a chunk handed over is not touched again until the promise resolves. */
+/** Where sealed bytes go; a block handed over is not touched again until the promise resolves. */
 interface SealedSink {
-  write(chunk: Uint8Array): Promise<void>;
+  write(block: Uint8Array): Promise<void>;
 }
+
+interface SealTask {
+  readonly index: number;
+  readonly bytes: number;
+  readonly isLast: boolean;
+}
+
+interface SealAnswer {
+  readonly bytes: number;
+  readonly sha256: string | undefined;
+}
+
+/** One is filled, one is sealed, one is written. 12 MiB with the sealed ones. */
+const blockCount = 3;
 
 /**
  * Writes an age v1 file: header by npm `age-encryption`, payload by OpenSSL, which is six times as fast as that
- * package's own. Holds one chunk and two blocks; while one block is on its way to the disk the other is filled.
+ * package's own, on a thread of its own. Bounded: three blocks of 2 MiB, plain, and as many sealed.
  *
  * `write` takes bytes of any size and is done with them when it resolves. After an error the writer is of no use.
  */
 export class AgeWriter {
   readonly #sink: SealedSink;
   readonly #key: Buffer;
-  readonly #digest = new SideDigest(blockBytes);
-  readonly #pending = Buffer.allocUnsafe(chunkBytes);
-  #filled = 0;
-  #chunks = 0;
-  #block = Buffer.from(new SharedArrayBuffer(blockBytes));
-  #spare = Buffer.from(new SharedArrayBuffer(blockBytes));
-  #used = 0;
-  #bytes = 0;
-  #writing: Promise<unknown> = Promise.resolve();
+  readonly #blocks: Blocks;
+  readonly #sealed: readonly Buffer[];
+  readonly #thread: BlockThread<SealTask, SealAnswer>;
+  /** The last write begun; they go out one after another. */
+  #written: Promise<void> = Promise.resolve();
+  #bytes: number;
+  #sha256 = '';
 
-  private constructor(sink: SealedSink, key: Buffer) {
+  private constructor(sink: SealedSink, head: Buffer, key: Buffer) {
     this.#sink = sink;
     this.#key = key;
+    this.#bytes = head.length;
+    this.#blocks = new Blocks({ count: blockCount, bytes: plainBlockBytes }, (block) => this.#seal(block));
+    this.#sealed = this.#blocks.memory.map(() => sharedBuffer(sealedBlockBytes));
+    const [plain, sealed] = [this.#blocks.memory, this.#sealed];
+    const task = { plain, sealed, head, key, cipher, chunkBytes, tagBytes };
+    this.#thread = new BlockThread(new URL('./seal-thread.mjs', import.meta.url), task);
   }
 
   /** Writes the header. `recipients` have passed `parseRecipients`. */
   static async start(sink: SealedSink, recipients: readonly string[]): Promise<AgeWriter> {
     const { header, fileKey } = await newHeader(recipients);
     const nonce = randomBytes(nonceBytes);
-    const writer = new AgeWriter(sink, payloadKey(fileKey, nonce));
+    const head = Buffer.concat([header, nonce]);
+    await sink.write(head);
+    // Shared with the thread, so that it can be forgotten in one place.
+    const key = sharedBuffer(payloadKeyBytes);
+    key.set(payloadKey(fileKey, nonce));
     fileKey.fill(0);
-    await writer.#emit(Buffer.concat([header, nonce]));
-    return writer;
+    return new AgeWriter(sink, head, key);
   }
 
-  async write(plain: Uint8Array): Promise<void> {
-    for (let offset = 0; offset < plain.length; ) {
-      // A full chunk is sealed only once a further byte is known, because the last one carries a flag.
-      if (this.#filled === chunkBytes) await this.#sealPending(false);
-      if (this.#filled === 0 && plain.length - offset > chunkBytes) {
-        await this.#seal(plain.subarray(offset, offset + chunkBytes), false);
-        offset += chunkBytes;
-        continue;
-      }
-      const take = Math.min(chunkBytes - this.#filled, plain.length - offset);
-      this.#pending.set(plain.subarray(offset, offset + take), this.#filled);
-      this.#filled += take;
-      offset += take;
-    }
+  /** There is nothing to wait for while a block has room. */
+  write(plain: Uint8Array): Promise<void> | undefined {
+    return this.#blocks.write(plain);
   }
 
   /** Seals what is left. Resolves with the size and the digest (hex, SHA-256) of the whole sealed file. */
   async end(): Promise<{ bytes: number; sha256: string }> {
-    await this.#sealPending(true);
-    await this.#flush();
-    await this.#settleWrite();
-    return { bytes: this.#bytes, sha256: await this.#digest.digest() };
+    await this.#blocks.end();
+    return { bytes: this.#bytes, sha256: this.#sha256 };
   }
 
-  /** Forgets the key and what is still in memory of the plaintext, and ends the thread. Call it in any case. */
+  /** Ends the thread and forgets the key and what is still in memory of the plaintext. Call it in any case. */
   async close(): Promise<void> {
+    await this.#thread.close();
     this.#key.fill(0);
-    this.#pending.fill(0);
-    await this.#digest.close();
+    this.#blocks.wipe();
   }
 
-  async #sealPending(isLast: boolean): Promise<void> {
-    await this.#seal(this.#pending.subarray(0, this.#filled), isLast);
-    this.#filled = 0;
+  async #seal(block: SealTask): Promise<void> {
+    const { bytes, sha256 } = await this.#thread.ask(block);
+    if (sha256 !== undefined) this.#sha256 = sha256;
+    this.#bytes += bytes;
+    // Answers come in the order of the blocks, and so do these.
+    this.#written = this.#written.then(() => this.#sink.write(this.#sealedBlock(block.index).subarray(0, bytes)));
+    await this.#written;
   }
 
-  async #seal(plain: Uint8Array, isLast: boolean): Promise<void> {
-    const chunk = createCipheriv(cipher, this.#key, chunkNonce(this.#chunks++, isLast), { authTagLength: tagBytes });
-    const sealed = chunk.update(plain);
-    this.#used += sealed.copy(this.#block, this.#used);
-    release(sealed);
-    chunk.final();
-    this.#used += chunk.getAuthTag().copy(this.#block, this.#used);
-    if (this.#used === blockBytes) await this.#flush();
-  }
-
-  async #flush(): Promise<void> {
-    const sealed = this.#block.subarray(0, this.#used);
-    [this.#block, this.#spare] = [this.#spare, this.#block];
-    this.#used = 0;
-    await this.#emit(sealed);
-  }
-
-  async #emit(sealed: Uint8Array): Promise<void> {
-    await this.#settleWrite();
-    // The failure is kept as a value and thrown by the next call: nobody awaits this promise while a block fills.
-    this.#writing = Promise.all([this.#sink.write(sealed), this.#digest.update(sealed)]).then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-    this.#bytes += sealed.length;
-  }
-
-  async #settleWrite(): Promise<void> {
-    const error = await this.#writing;
-    if (error !== undefined) throw error;
+  #sealedBlock(index: number): Buffer {
+    return this.#sealed[index] as Buffer;
   }
 }
 
-/**
- * Gives a cipher's output back at once. OpenSSL's binding cannot write into a buffer of ours, and 64 MB of such
- * outputs would pile up before the collector looks: a third of what the process may use, and a tenth of its time.
- */
-function release({ buffer }: Buffer): void {
-  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
+function sharedBuffer(bytes: number): Buffer {
+  return Buffer.from(new SharedArrayBuffer(bytes));
 }
 
 /**

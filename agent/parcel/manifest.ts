@@ -176,6 +176,7 @@ export function parseDigestLine(line: string): { name: string; sha256: string } 
 
 function ordered(fields: readonly string[], line: Readonly<Record<string, unknown>>): string {
   const chosen: Record<string, unknown> = {};
-  for (const field of fields) chosen[field] = line[field];
+  // What is absent is not even named: naming it doubles the time of a line, and there are 50,000.
+  for (const field of fields) if (line[field] !== undefined) chosen[field] = line[field];
   return `${JSON.stringify(chosen)}\n`;
 }

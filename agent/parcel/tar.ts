@@ -22,31 +22,43 @@ const tarBlockBytes = 512;
 /** Eleven octal digits. */
 const sizeMax = 8 ** 11 - 1;
 
+/** All that is the same in every header, and its sum with the eight bytes of the sum taken as spaces. */
+const blank = Buffer.alloc(tarBlockBytes);
+blank.write('0000600\0', 100, 'latin1');
+blank.write('0000000\0', 108, 'latin1');
+blank.write('0000000\0', 116, 'latin1');
+blank.write(`${octal(0, 11)}\0`, 136, 'latin1');
+blank.write('        0', 148, 'latin1');
+blank.write('ustar\x0000', 257, 'latin1');
+const blankSum = sumOf(blank);
+
+const zeros = Buffer.alloc(2 * tarBlockBytes);
+
 export function tarHeader(name: string, bytes: number): Buffer {
   assert(name.length <= 100 && bytes <= sizeMax, 'an entry that ustar cannot name');
-  const header = Buffer.alloc(tarBlockBytes);
-  header.write(name, 0, 'ascii');
-  header.write('0000600\0', 100, 'ascii');
-  header.write('0000000\0', 108, 'ascii');
-  header.write('0000000\0', 116, 'ascii');
-  header.write(`${octal(bytes, 11)}\0`, 124, 'ascii');
-  header.write(`${octal(0, 11)}\0`, 136, 'ascii');
-  header.write('        0', 148, 'ascii');
-  header.write('ustar\x0000', 257, 'latin1');
-  let sum = 0;
-  for (const byte of header) sum += byte;
-  header.write(`${octal(sum, 6)}\0 `, 148, 'ascii');
+  const header = Buffer.from(blank);
+  const size = octal(bytes, 11);
+  header.write(name, 0, 'latin1');
+  header.write(size, 124, 'latin1');
+  const sum = blankSum + sumOf(header.subarray(0, name.length)) + sumOf(header.subarray(124, 135));
+  header.write(`${octal(sum, 6)}\0 `, 148, 'latin1');
   return header;
 }
 
-/** Zeros up to the next block. */
-export function tarPadding(bytes: number): Buffer {
-  return Buffer.alloc((tarBlockBytes - (bytes % tarBlockBytes)) % tarBlockBytes);
+/** Zeros up to the next block. Not to be written into, as the other one. */
+export function tarPadding(bytes: number): Uint8Array {
+  return zeros.subarray(0, (tarBlockBytes - (bytes % tarBlockBytes)) % tarBlockBytes);
 }
 
 /** Two empty blocks end the archive. */
-export function tarEnd(): Buffer {
-  return Buffer.alloc(2 * tarBlockBytes);
+export function tarEnd(): Uint8Array {
+  return zeros;
+}
+
+function sumOf(bytes: Uint8Array): number {
+  let sum = 0;
+  for (const byte of bytes) sum += byte;
+  return sum;
 }
 
 function octal(value: number, digits: number): string {
