@@ -49,7 +49,7 @@ export type UploadResult = { readonly sentBytes: number } & (
 );
 
 /** Read, encrypted and written in pieces of this size. Smaller costs throughput, larger costs memory and slow lines. */
-const chunkBytesMax = 512 * 1024;
+const pieceBytesMax = 512 * 1024;
 
 /** No piece accepted by the line for so long, and it is taken for dead. */
 const stallMsMax = 30_000;
@@ -247,23 +247,43 @@ class Upload {
   /** The bytes from `from` to `end`, as fast as the rate allows. Asked by undici once the connection stands. */
   async *#read(line: Line, from: number, end: number): AsyncGenerator<Uint8Array> {
     const { signal, rate } = this.#options;
-    for (let at = from; at < end; ) {
-      this.#isThrottled = true;
-      const granted = await rate.take(Math.min(chunkBytesMax, end - at), signal);
-      this.#isThrottled = false;
-      if (granted === 0) await this.#halt(line, signal.aborted ? 'aborted' : 'window');
-      // A new buffer each time: the socket may still hold the one before.
-      const { buffer, bytesRead } = await this.#file.read(Buffer.allocUnsafe(granted), 0, granted, at);
-      if (bytesRead === 0) throw this.#fault('PARCEL_FILE_SHORT');
-      if (signal.aborted) await this.#halt(line, 'aborted');
-      at += bytesRead;
-      this.#sentBytes += bytesRead;
-      this.#movedAt = this.#link.clock.monotonic();
-      yield buffer.subarray(0, bytesRead);
-      // The line has taken it, or undici would not ask for more.
-      this.#movedAt = this.#link.clock.monotonic();
+    for await (const piece of this.#pieces(from, end)) {
+      for (let offset = 0; offset < piece.length; ) {
+        this.#isThrottled = true;
+        const granted = await rate.take(piece.length - offset, signal);
+        this.#isThrottled = false;
+        if (granted === 0) await this.#halt(line, signal.aborted ? 'aborted' : 'window');
+        if (signal.aborted) await this.#halt(line, 'aborted');
+        this.#sentBytes += granted;
+        this.#movedAt = this.#link.clock.monotonic();
+        yield piece.subarray(offset, offset + granted);
+        offset += granted;
+        // The line has taken it, or undici would not ask for more.
+        this.#movedAt = this.#link.clock.monotonic();
+      }
     }
     this.#isBodySent = true;
+  }
+
+  /** Of the file; the next one is read while the line takes the one before. */
+  async *#pieces(from: number, end: number): AsyncGenerator<Uint8Array> {
+    let reading = this.#piece(from, end);
+    for (let at = from; at < end; ) {
+      const piece = await reading;
+      at += piece.length;
+      if (at < end) reading = this.#piece(at, end);
+      // Whoever asks for the next piece is told; one that is never asked for is of no interest.
+      reading.catch(ignoreUntilAwaited);
+      yield piece;
+    }
+  }
+
+  async #piece(at: number, end: number): Promise<Uint8Array> {
+    // A new buffer each time: the socket may still hold the one before.
+    const buffer = Buffer.allocUnsafeSlow(Math.min(pieceBytesMax, end - at));
+    const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, at);
+    if (bytesRead === 0) throw this.#fault('PARCEL_FILE_SHORT');
+    return buffer.subarray(0, bytesRead);
   }
 
   /** Stops in the middle of a part. */
@@ -366,6 +386,10 @@ class Upload {
 }
 
 const gone: Readonly<Record<number, ErrorCode>> = { 409: 'PARCEL_CONFLICT', 410: 'PARCEL_GONE' };
+
+function ignoreUntilAwaited(): void {
+  // See #pieces: the same promise is awaited later, and then throws.
+}
 
 function base64(text: string): string {
   return Buffer.from(text).toString('base64');
