@@ -15,6 +15,7 @@ import type { Readable } from 'node:stream';
 import type { Clock } from '../../agent/model/ports.ts';
 import { reasonOf } from '../../agent/model/errors.ts';
 import type { ParcelStatement } from '../../agent/model/wire.ts';
+import { Blocks } from '../../agent/parcel/blocks.ts';
 import type { Appender, ParcelName } from '../storage/store.ts';
 import { type AdmissionParts, admittedStatement, type Announcement, refuseFull, refuseOverQuota } from './admission.ts';
 import { Checkpoints } from './checkpoints.ts';
@@ -47,6 +48,15 @@ interface Writing {
   readonly body: Readable;
   readonly done: Promise<void>;
 }
+
+/**
+ * TLS gives pieces of 16 KiB; hashed and written one by one they would cost more than their bytes. One block is filled
+ * while the other is on its way to the disk: 1 MiB for each part that is being received.
+ */
+const blockBytesMax = 512 * 1024;
+const blockCount = 2;
+
+const nothing = Buffer.alloc(0);
 
 export class Uploads {
   readonly #parts: UploadParts;
@@ -197,28 +207,30 @@ export class Uploads {
    * Reads the body as far as it comes. A line that is cut is not an error here: what arrived is kept. Checkpoints are
    * made while the next bytes arrive, and the last one is over when this resolves.
    */
-  async #take(parcel: ParcelRow, part: Part, sinks: Sinks): Promise<{ position: number; cause?: unknown }> {
+  async #take(parcel: ParcelRow, part: Part, { appender, hash }: Sinks): Promise<{ position: number; cause: unknown }> {
     const { parcels, limits } = this.#parts;
     const checkpoints = new Checkpoints({
-      appender: sinks.appender,
+      appender,
       from: part.offset,
       everyBytes: limits.checkpointBytes,
       tell: (offset) => parcels.received(parcel, offset),
     });
-    const body: AsyncIterator<Uint8Array> = part.body[Symbol.asyncIterator]();
-    let position = part.offset;
+    let blockEnd = part.offset;
+    let written = Promise.resolve();
+    const blockBytes = Math.min(blockBytesMax, limits.checkpointBytes);
+    const blocks = new Blocks({ count: blockCount, bytes: blockBytes }, async ({ index, bytes }) => {
+      const block = blocks.memory[index]?.subarray(0, bytes) ?? nothing;
+      const end = (blockEnd += bytes);
+      hash.update(block);
+      written = written.then(() => appender.write(block));
+      await written;
+      // All of it is told only by the transaction that stores it.
+      if (end < parcel.bytes) await checkpoints.passed(end);
+    });
     try {
-      for (;;) {
-        const next = await body.next().catch((cause: unknown) => ({ cause: refusal('BODY_TIMEOUT', cause) }));
-        if ('cause' in next) return { position, cause: next.cause };
-        if (next.done === true) return { position };
-        if (position + next.value.length > parcel.bytes) return { position, cause: refusal('TOO_LARGE') };
-        await sinks.appender.write(next.value);
-        sinks.hash.update(next.value);
-        position += next.value.length;
-        // All of it is told only by the transaction that stores it.
-        if (position < parcel.bytes) await checkpoints.passed(position);
-      }
+      const cause = await readInto(blocks, part.body, parcel.bytes - part.offset);
+      await blocks.end();
+      return { position: blockEnd, cause };
     } finally {
       await checkpoints.end();
     }
@@ -247,6 +259,19 @@ export class Uploads {
     }
     onStored(statement);
     return parcel.bytes;
+  }
+}
+
+/** Until the body ends, is cut, or is longer than announced. Resolves with what cut it short, if anything did. */
+async function readInto(blocks: Blocks, body: Readable, bytesMax: number): Promise<unknown> {
+  const pieces: AsyncIterator<Uint8Array> = body[Symbol.asyncIterator]();
+  for (let bytes = 0; ; ) {
+    const next = await pieces.next().catch((cause: unknown) => ({ cause: refusal('BODY_TIMEOUT', cause) }));
+    if ('cause' in next) return next.cause;
+    if (next.done === true) return undefined;
+    bytes += next.value.length;
+    if (bytes > bytesMax) return refusal('TOO_LARGE');
+    await blocks.write(next.value);
   }
 }
 

@@ -14,8 +14,8 @@ export interface ParcelName {
 export interface Appender {
   /** Where writing began. Lower than asked when what was there is no longer whole. */
   readonly offset: number;
-  /** Takes bytes in order; may keep them in memory until `sync`. The chunk is not to be changed afterwards. */
-  write(chunk: Uint8Array): Promise<void>;
+  /** Takes bytes in order, one call at a time, in large pieces. The memory is the caller's again once it resolves. */
+  write(piece: Uint8Array): Promise<void>;
   /** After it resolves, all that was written before the call survives a power cut. Writing may go on meanwhile. */
   sync(): Promise<void>;
   /** Harmless twice, and after an error. */
