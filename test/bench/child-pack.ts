@@ -1,25 +1,30 @@
 /**
- * Packs the payloads of one file, which lie in it one after another, into a parcel, and says
+ * Packs the payloads of one file, which lie in it one after another, into a parcel, all of them so many times, and says
  * `{"seconds": …, "peakMb": …}`. The digests were known when the payloads were taken, so that they are not timed here;
- * that packing checks them is.
+ * that packing checks them is. Reading rows and opening their seals is not a part of this (flow/pack.ts).
  *
- * `node child-pack.ts LANE PAYLOADS PAYLOAD-BYTES OUT RECIPIENT…`
+ * `node child-pack.ts LANE PAYLOADS PAYLOAD-BYTES TIMES OUT RECIPIENT…`
  */
 import { createHash } from 'node:crypto';
-import { createReadStream, statSync } from 'node:fs';
+import { openSync, readSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { isoJst, systemClock } from '../../agent/base/clock.ts';
+import { readAhead } from '../../agent/base/files.ts';
 import { newSigningKey, signJws } from '../../agent/base/jws.ts';
+import { frameBytes } from '../../agent/base/seal.ts';
 import type { Lane } from '../../agent/model/record.ts';
 import { jwsTypes } from '../../agent/model/wire.ts';
 import { packParcel, type ParcelEntry, type ParcelTrailer } from '../../agent/parcel/index.ts';
 import { recordLineOf } from '../parcel/record-line.ts';
 import { memoryOf } from './machine.ts';
 
-/** Pieces in which the spool gives a payload. */
+/** Larger ones come in pieces. */
 const pieceBytes = 512 * 1024;
 
-const [lane, payloads = '', payloadBytes = '', out = '', ...recipients] = process.argv.slice(2);
+/** Small payloads read at once: rows are in memory, too, when they are packed. */
+const batchBytes = 4 * 1024 * 1024;
+
+const [lane, payloads = '', payloadBytes = '', times = '', out = '', ...recipients] = process.argv.slice(2);
 const lines = await described(payloads, Number(payloadBytes));
 const key = newSigningKey();
 const startedAt = performance.now();
@@ -60,19 +65,36 @@ async function described(path: string, payloadBytes: number): Promise<Described[
 }
 
 /** A small payload is whole, as it is from a row; a large one comes in pieces, as it does from the spool. */
-async function* entries(): AsyncGenerator<ParcelEntry> {
-  const file = await open(payloads);
-  for (const { line, at } of lines) {
-    if (line.bytes <= pieceBytes) {
-      const body = Buffer.allocUnsafe(line.bytes);
-      await file.read(body, 0, line.bytes, at);
-      yield { line, body };
-    } else {
-      const end = at + line.bytes - 1;
-      yield { line, body: createReadStream(payloads, { start: at, end, highWaterMark: pieceBytes }) };
+function* entries(): Generator<ParcelEntry> {
+  const row = rowsOf(payloads);
+  for (let time = 0; time < Number(times); time++) {
+    for (const { line, at } of lines) {
+      const recordId = `${time.toString(16).padStart(4, '0')}${line.recordId.slice(4)}`;
+      yield {
+        line: { ...line, recordId },
+        body: line.bytes <= pieceBytes ? row(at, line.bytes) : pieces(at, line),
+      };
     }
   }
-  await file.close();
+}
+
+function pieces(at: number, { bytes }: Described['line']): AsyncIterable<Uint8Array> {
+  return readAhead(payloads, { pieceBytes: frameBytes, start: at, end: at + bytes });
+}
+
+/** Gives ranges of a file that are asked for in order. */
+function rowsOf(path: string): (at: number, bytes: number) => Buffer {
+  const file = openSync(path, 'r');
+  let batch = Buffer.alloc(0);
+  let from = 0;
+  return (at, bytes) => {
+    if (at < from || at + bytes > from + batch.length) {
+      batch = Buffer.allocUnsafe(batchBytes);
+      from = at;
+      readSync(file, batch, 0, batchBytes, at);
+    }
+    return batch.subarray(at - from, at - from + bytes);
+  };
 }
 
 function trailer(): ParcelTrailer {

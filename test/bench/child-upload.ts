@@ -1,7 +1,7 @@
 /**
  * One upload as the agent makes it, in a process that does nothing else. Says `{"seconds": …}`.
  *
- * `node child-upload.ts URL TLS-FOLDER FILE PARCEL STATEMENT`
+ * `node child-upload.ts URL TLS-FOLDER RECEIVER FILE PARCEL STATEMENT`
  */
 import { statSync } from 'node:fs';
 import { systemClock } from '../../agent/base/clock.ts';
@@ -9,8 +9,8 @@ import { RateSchedule, Throttle } from '../../agent/ship/rate.ts';
 import { upload } from '../../agent/ship/upload.ts';
 import { linkTo } from './producer-link.ts';
 
-const [url = '', tlsFolder = '', path = '', parcelId = '', statement = ''] = process.argv.slice(2);
-const link = linkTo(url, tlsFolder);
+const [url = '', tlsFolder = '', receiver = '', path = '', parcelId = '', statement = ''] = process.argv.slice(2);
+const link = linkTo(url, tlsFolder, receiver === 'tus' ? 'tus' : 'kakehashi');
 const startedAt = performance.now();
 const { kind } = await upload(
   link,

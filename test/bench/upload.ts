@@ -1,7 +1,10 @@
-/** A parcel's way to the producer over mutual TLS, beside curl that sends the same bytes to the same intake. */
+/**
+ * A parcel's way to the producer over mutual TLS: beside curl, which sends the same bytes to the same intake, and beside
+ * another receiver, which takes the same bytes from the same client.
+ */
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { open, rm } from 'node:fs/promises';
+import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { isoJst, systemClock } from '../../agent/base/clock.ts';
@@ -34,18 +37,24 @@ export const uploads: Bench = {
       goal: { of: 'ratio', is: 'at least', value: 1 },
       peerName: 'curl to the same intake, one PATCH',
     },
+    {
+      name: 'intake-vs-tus',
+      unit: 'MB/s',
+      goal: { of: 'ratio', is: 'at least', value: 2 },
+      peerName: '@tus/server and its file store, same client, neither hash nor sync',
+    },
   ],
   round: async (scale) => {
     const hospital = await Hospital.create();
     try {
-      return { 'upload-mtls': await uploaded(hospital, scale) };
+      return await uploaded(hospital, scale);
     } finally {
       await hospital.close();
     }
   },
 };
 
-async function uploaded(hospital: Hospital, scale: Scale): Promise<Sample> {
+async function uploaded(hospital: Hospital, scale: Scale): Promise<Record<string, Sample>> {
   const size = megabytes[scale.isQuick ? 'quick' : 'full'];
   const path = join(hospital.folder, 'sealed');
   const sha256 = await writeNoise(path, size);
@@ -57,10 +66,14 @@ async function uploaded(hospital: Hospital, scale: Scale): Promise<Sample> {
     await sayHello(url, tls, key);
     let sequence = 0;
     const parcel = () => announced(key, { path, sha256, bytes: size * 1e6, sequence: ++sequence });
-    return await alternately(scale, {
-      ours: async () => size / (await byUs(url, tls, parcel())),
-      peer: async () => size / (await byCurl(url, tls, parcel())),
-    });
+    const toIntake = () =>
+      alternately(scale, {
+        ours: async () => size / (await byUs({ url, tls, receiver: 'kakehashi' }, parcel())),
+        peer: async () => size / (await byCurl(url, tls, parcel())),
+      });
+    const toTus = async () => size / (await intoTus(hospital, tls, parcel()));
+    const to = await alternately(scale, { ours: toIntake, peer: toTus });
+    return { 'upload-mtls': to.ours, 'intake-vs-tus': { ours: to.ours.ours, peer: to.peer } };
   } finally {
     await intake.kill();
     await rm(path);
@@ -124,11 +137,31 @@ function announced(
   return { path, parcelId, bytes, statement: signJws(key, jwsTypes.parcel, statement) };
 }
 
+interface Receiver {
+  readonly url: string;
+  /** Folder of the hospital's own files for it. */
+  readonly tls: string;
+  readonly receiver: 'kakehashi' | 'tus';
+}
+
 /** Seconds. With the question where the producer stands, the announcement, and a request for each part. */
-async function byUs(url: string, tls: string, { path, parcelId, statement }: Parcel): Promise<number> {
-  const child = Child.start('child-upload.ts', [url, tls, path, parcelId, statement]);
+async function byUs({ url, tls, receiver }: Receiver, { path, parcelId, statement }: Parcel): Promise<number> {
+  const child = Child.start('child-upload.ts', [url, tls, receiver, path, parcelId, statement]);
   try {
     return (await child.hear<{ seconds: number }>()).seconds;
+  } finally {
+    await child.close();
+  }
+}
+
+/** Seconds, of the same client with the same parcel. */
+async function intoTus({ producerKeys, folder }: Hospital, tls: string, parcel: Parcel): Promise<number> {
+  const received = join(folder, 'received');
+  await mkdir(received);
+  const child = Child.start('child-tus.ts', [producerKeys, received]);
+  try {
+    const { port } = await child.hear<{ port: number }>();
+    return await byUs({ url: `https://127.0.0.1:${port}/`, tls, receiver: 'tus' }, parcel);
   } finally {
     await child.close();
   }

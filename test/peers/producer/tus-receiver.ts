@@ -10,8 +10,13 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileStore } from '@tus/file-store';
 import { Server } from '@tus/server';
-import type { Certificates } from './certificates.ts';
+import type { Pair } from './certificates.ts';
 import { portOf } from './port.ts';
+
+interface ServerCertificates {
+  readonly server: Pair;
+  readonly authority: { readonly cert: string };
+}
 
 export class TusReceiver {
   readonly folder: string;
@@ -27,7 +32,7 @@ export class TusReceiver {
     });
   }
 
-  static async start(certificates: Certificates, folder: string, port = 0): Promise<TusReceiver> {
+  static async start(certificates: ServerCertificates, folder: string, port = 0): Promise<TusReceiver> {
     const tus = new Server({
       path: '/files',
       datastore: new FileStore({ directory: folder }),
