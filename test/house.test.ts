@@ -75,6 +75,10 @@ const rules: readonly Rule[] = [
     pattern: /\b(it|test|describe)\.(skip|only|todo|skipIf|runIf|fails)\b/,
     files: allCode.filter((path) => path.startsWith('test/')),
     reason: 'a green run must mean that everything ran',
+    except: {
+      'test/installers/linux.test.ts':
+        'where the kernel forbids the mounts of a container, that refusal is told and tested',
+    },
   },
   {
     title: 'names no package registry and no path of one machine',

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { copyFile, cp, mkdir, open, readdir, rename } from 'node:fs/promises';
+import { copyFile, mkdir, open, readdir, rename, stat } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { isoJst } from '../base/clock.ts';
 import { partialSuffix, syncFolder, writeDurable } from '../base/files.ts';
@@ -40,7 +40,7 @@ export async function backUp(
   const partial = `${folder}${partialSuffix}`;
   await mkdir(partial, { recursive: true, mode: 0o700 });
   await store.db.backup(join(partial, backupDatabase));
-  for (const name of backupCopied) await copyIfThere(join(state, name), join(partial, name));
+  for (const name of backupCopied) await copyAll(join(state, name), join(partial, name));
   const files = await listFiles(partial);
   const lines: string[] = [];
   let bytes = 0;
@@ -67,21 +67,34 @@ export async function copyJournal(state: string, backupFolder: string): Promise<
   await syncFolder(dirname(target));
 }
 
-async function copyIfThere(from: string, to: string): Promise<void> {
-  try {
-    await cp(from, to, { recursive: true, filter: (path) => !path.endsWith(partialSuffix) });
-  } catch (error) {
-    // Not there yet, or a file that was delivered while its folder was being copied.
-    if (reasonOf(error) !== 'ENOENT') throw error;
+/** Copies every file there is. One that was delivered while its folder was being copied is left out, and no other. */
+async function copyAll(from: string, to: string): Promise<void> {
+  for (const path of await listFiles(from)) {
+    if (path.endsWith(partialSuffix)) continue;
+    const target = join(to, relative(from, path));
+    await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+    await orMissing(copyFile(path, target));
   }
 }
 
-async function listFiles(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+/** What is at or below a path, files only; nothing when it is not there. */
+async function listFiles(path: string): Promise<string[]> {
+  const found = await orMissing(stat(path));
+  if (!found?.isDirectory()) return found ? [path] : [];
+  const entries = await readdir(path, { recursive: true, withFileTypes: true });
   return entries
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
     .toSorted();
+}
+
+async function orMissing<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (reasonOf(error) !== 'ENOENT') throw error;
+    return undefined;
+  }
 }
 
 async function syncAndHash(path: string): Promise<{ digest: string; size: number }> {

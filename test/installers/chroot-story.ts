@@ -16,8 +16,8 @@ export async function install(system: System, deb: string): Promise<void> {
 /** The first day: `init`, the producer's files, a source, and a producer that cannot be reached. */
 export async function initialise(system: System, { hl7, metrics }: { hl7: number; metrics: number }): Promise<void> {
   await system.ok('kakehashi', 'init', '--facility', '1312345670', '--name', '架橋病院', '--yes');
-  await system.ok('kakehashi-producer', 'keygen', '--dir', '/root/producer', '--name', 'ldi');
-  const client = ['client', '--dir', '/root/producer', '--facility', '1312345670', '--out', '/etc/kakehashi/ldi'];
+  await system.ok('kakehashi-producer', 'keygen', '--dir', '/srv/producer', '--name', 'ldi');
+  const client = ['client', '--dir', '/srv/producer', '--facility', '1312345670', '--out', '/etc/kakehashi/ldi'];
   await system.ok('kakehashi-producer', ...client);
   await system.ok('chown', '-R', 'kakehashi:kakehashi', '/etc/kakehashi/ldi');
   const more = `
