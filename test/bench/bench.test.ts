@@ -52,7 +52,7 @@ describe('npm run bench', () => {
     ]);
   });
 
-  it('measures what is filled before it is measured, small', async () => {
+  it('measures what is filled before it is measured, small', { timeout: 180_000 }, async () => {
     const names = [
       'queue-3M-accept',
       'queue-3M-assign-500',

@@ -44,7 +44,9 @@ function fill(db: Db, { source, records, patients }: Fill & { source: number }):
   db.exec('BEGIN');
   for (const { type, name } of made) db.exec(`DROP ${type} ${name}`);
   const each = 'WITH RECURSIVE each(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM each WHERE n < ?)';
-  db.prepare(`${each} INSERT INTO subject SELECT n, n, randomblob(16) FROM each WHERE n > 1`).run(patients);
+  db.prepare(`${each} INSERT INTO subject(id, root, public_id) SELECT n, n, randomblob(16) FROM each WHERE n > 1`).run(
+    patients,
+  );
   db.prepare(
     `${each} INSERT INTO record(id, rid, source, native, version, subject, also, category, lane, op, bytes, at, quarantine,
        spool, seal_id, wrapped_key, facts, payload)
