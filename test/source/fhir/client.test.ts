@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { waitOf } from '../../../agent/source/fhir/client.ts';
-import { minuteMs, secondMs } from '../../base/fake-clock.ts';
+import { FakeClock, minuteMs, secondMs } from '../../base/fake-clock.ts';
 import { makeCertificates, writeClient } from '../../peers/producer/certificates.ts';
 import { ConnectProxy } from '../../peers/producer/proxies.ts';
 import { observation } from '../../peers/fhir/resources.ts';
@@ -275,26 +275,30 @@ describe('SMART Backend Services', () => {
 });
 
 describe('TLS', () => {
+  /** Today: the certificates of a test are valid from yesterday on. */
+  const rigToday = (options: Record<string, unknown>) =>
+    rig(options, undefined, new FakeClock(new Date().toISOString()));
+
   it('shows our certificate and trusts only the CA that was named', async () => {
     const { authority, server: pair, client } = await makeCertificates(folder);
     const server = withOne(await startServer({ tls: { ...pair, ca: authority.cert } }));
-    const { poll, intake } = rig({ url: server.url, types, tls: client, since: '2026-01-01' });
+    const { poll, intake } = rigToday({ url: server.url, types, tls: client, since: '2026-01-01' });
     await poll();
     expect(intake.taken).toHaveLength(3);
 
     const { cert, key } = client;
-    expect(await codeOf(rig({ url: server.url, types, tls: { cert, key } }))).toBe('TLS_SERVER_UNKNOWN');
-    expect(await codeOf(rig({ url: server.url, types, tls: { ca: client.ca } }))).toBe('TLS_CLIENT_REFUSED');
+    expect(await codeOf(rigToday({ url: server.url, types, tls: { cert, key } }))).toBe('TLS_SERVER_UNKNOWN');
+    expect(await codeOf(rigToday({ url: server.url, types, tls: { ca: client.ca } }))).toBe('TLS_CLIENT_REFUSED');
     const expired = await authority.issue({ commonName: 'x', fromDay: -20, toDay: -10 });
     const old = await writeClient(folder, 'old', authority.cert, expired);
-    expect(await codeOf(rig({ url: server.url, types, tls: old }))).toBe('TLS_CLIENT_EXPIRED');
+    expect(await codeOf(rigToday({ url: server.url, types, tls: old }))).toBe('TLS_CLIENT_EXPIRED');
   });
 
   it('goes through a proxy that sees only where to', async () => {
     const { authority, server: pair, client } = await makeCertificates(folder);
     const server = withOne(await startServer({ tls: { ...pair, ca: authority.cert } }));
     const proxy = closing(await ConnectProxy.start());
-    const { poll, intake } = rig({
+    const { poll, intake } = rigToday({
       url: server.url,
       types,
       tls: client,
