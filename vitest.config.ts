@@ -4,8 +4,9 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     pool: 'forks',
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // Bounds against hanging, not goals: a machine with two cores runs containers and browsers beside these.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     // Two workers: the machines this must run on have two cores, and the fault tests start processes of their own.
     maxWorkers: 2,
   },

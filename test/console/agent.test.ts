@@ -43,7 +43,7 @@ describe('the console of a running agent', () => {
     await hospital.until(({ deliveries }) => deliveries.opened === charsets.length);
     const page = plain(await pageOf(hospital));
     expect(page).toContain('To send Text 0 · Images 0 Oldest waiting none Last receipt opened, parcel 1');
-    expect(page).toContain(`${source} HL7 v2 OK`);
+    expect(page).toContain(`${source} hl7v2 OK`);
     expect(page).toContain(`Port ${hospital.port}`);
   });
 
@@ -71,7 +71,7 @@ describe('the console of a running agent', () => {
 
   it('shows a pause when everything is paused, and what to do about it', async () => {
     await hospital.cli('pause');
-    expect(plain(await pageOf(hospital))).toMatch(/PAUSED.*kakehashi resume.*ehr-feed HL7 v2 Paused/);
+    expect(plain(await pageOf(hospital))).toMatch(/PAUSED.*kakehashi resume.*ehr-feed hl7v2 Paused/);
     await hospital.cli('resume');
     expect(plain(await pageOf(hospital))).not.toContain('PAUSED');
   });

@@ -81,12 +81,16 @@ async function visit<T>(
   }
 }
 
-const everyLook = stateWords.flatMap((state) =>
-  languages.flatMap((language) => (['light', 'dark'] as const).map((scheme) => ({ state, language, scheme }))),
-);
+/** Each state once, and the fullest one in every way it can look. */
+const looks = [
+  ...stateWords.map((state) => ({ state, language: 'ja', scheme: 'light' }) as const),
+  ...languages.flatMap((language) =>
+    (['light', 'dark'] as const).map((scheme) => ({ state: 'attention', language, scheme }) as const),
+  ),
+];
 
 describe('axe', () => {
-  it.each(everyLook)('finds nothing to object to: $state, $language, $scheme', async ({ state, language, scheme }) => {
+  it.each(looks)('finds nothing to object to: $state, $language, $scheme', async ({ state, language, scheme }) => {
     const found = await visit(state, language, audit, { colorScheme: scheme });
     expect(found).toEqual([]);
   });

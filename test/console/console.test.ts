@@ -236,7 +236,7 @@ describe('the status page', () => {
   it('tells sources, queue, last receipt, register, clock, disk, certificates and ledger', () => {
     const page = plain(statusPage(statusWith(), readerOf('en')));
     for (const fact of [
-      'ehr-feed HL7 v2 OK Last success 2026-11-23 22:29 (1 minute ago) Silent for 1 minute (usual: up to 2 minutes) Port 2575',
+      'ehr-feed hl7v2 OK Last success 2026-11-23 22:29 (1 minute ago) Silent for 1 minute (usual: up to 2 minutes) Port 2575',
       'To send Text 1,234 · Images 56',
       'Oldest waiting 2026-11-23 20:30 (2 hours ago)',
       'Last receipt opened, parcel 25 2026-11-23 21:30 (60 minutes ago)',

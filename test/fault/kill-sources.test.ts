@@ -37,7 +37,7 @@ const orderMs = 20;
 /** It is not there, is killed meanwhile, or does by itself what a kill has interrupted: no order fails otherwise. */
 const expectedFailures: ReadonlySet<string> = new Set(['CONTROL_UNREACHABLE', 'CONTROL_BROKEN', 'JOB_BUSY']);
 /** What one kill costs on two busy cores, several times over. */
-const timeoutMs = 120_000 + kills * 8_000;
+const timeoutMs = 120_000 + kills * 16_000;
 
 describe(`${kills} kills under four kinds of sources (KAKEHASHI_SEED=${seed})`, () => {
   let hospital: Hospital;

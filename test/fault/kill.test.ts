@@ -25,7 +25,7 @@ const spooledEvery = 15;
 /** From ready to the kill, at most: long enough to greet the producer, pack and upload. */
 const livesMsMax = 450;
 /** What one kill costs on two busy cores, several times over. */
-const timeoutMs = 60_000 + kills * 5_000;
+const timeoutMs = 60_000 + kills * 8_000;
 
 describe(`${kills} kills (KAKEHASHI_SEED=${seed})`, () => {
   let hospital: Hospital;
