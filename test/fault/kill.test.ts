@@ -98,7 +98,7 @@ class Load {
     this.#hospital = hospital;
     this.#senders = Array.from({ length: senders }, (_, index) => {
       const port = () => hospital.port;
-      return new StubbornSender({ port, next: () => this.#next(index, random), inFlight: 4, pauseMs: 8 });
+      return new StubbornSender({ port, next: () => this.#next(index, random), inFlight: 4, pauseMs: 25 });
     });
   }
 

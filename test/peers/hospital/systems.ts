@@ -81,7 +81,7 @@ export class Systems {
     this.#imagePort = archive.destinationPort = imagePort;
     this.#fhir.answer = () => this.#fhirTime(0);
     this.#ehr = Array.from({ length: ehrSenders }, () => {
-      return new StubbornSender({ port: options.ehrPort, next: () => this.#message(), inFlight: 4, pauseMs: 8 });
+      return new StubbornSender({ port: options.ehrPort, next: () => this.#message(), inFlight: 4, pauseMs: 60 });
     });
     this.#latePatients = options.patients.map((number) => patient({ id: fhirId(number), number }));
     // Half of them are there from the beginning.
