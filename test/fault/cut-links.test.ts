@@ -2,7 +2,7 @@
  * The line to the producer breaks, again and again: by a reset, in the middle of a TLS record, while an answer travels.
  * The real agent ships over it to the real intake while messages arrive. Every record is in exactly one opened parcel.
  *
- * `KAKEHASHI_CUTS` says how often (default 25), `KAKEHASHI_SEED` repeats a run as far as processes can be repeated.
+ * `KAKEHASHI_CUTS` says how often (default 12), `KAKEHASHI_SEED` repeats a run as far as processes can be repeated.
  */
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -12,7 +12,7 @@ import { Hospital, type OpenedRecord } from '../peers/hospital/hospital.ts';
 import { type Hl7Message, hl7, person } from '../peers/hospital/messages.ts';
 import { ChaosProxy, seeded } from '../peers/producer/proxies.ts';
 
-const cuts = Number(process.env['KAKEHASHI_CUTS'] ?? 25);
+const cuts = Number(process.env['KAKEHASHI_CUTS'] ?? 12);
 const seed = Number(process.env['KAKEHASHI_SEED'] ?? systemClock.now() % 1_000_000);
 const patients = ['0000000001', '0000000002', '0000000003'];
 
