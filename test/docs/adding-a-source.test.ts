@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type * as hospitals from '../peers/hospital/hospital.ts';
 import { read, repositoryFiles, root } from '../source-files.ts';
@@ -49,7 +50,7 @@ describe('a kind of source added as the page says', () => {
       expect(ran.map(({ script, exitCode, output }) => (exitCode === 0 ? 'done' : `${script}\n${output}`))).toEqual(
         blocks.map(() => 'done'),
       );
-      expect(ran.at(-1)?.output).toMatch(/Tests\s+\d+ passed/);
+      expect(stripVTControlCharacters(ran.at(-1)?.output ?? '')).toMatch(/Tests\s+\d+ passed/);
     },
     slowMsMax,
   );

@@ -275,7 +275,7 @@ describe('SMART Backend Services', () => {
 });
 
 describe('TLS', () => {
-  /** Today: the certificates of a test are valid from yesterday on. */
+  // Today: the certificates of a test are valid from yesterday on.
   const rigToday = (options: Record<string, unknown>) =>
     rig(options, undefined, new FakeClock(new Date().toISOString()));
 
