@@ -104,8 +104,9 @@ describe('a signature', () => {
         const bytes = Buffer.from(whole);
         bytes[at] = (bytes[at] ?? 0) ^ 1;
         writeFileSync(`${changed}.minisig`, bytes);
-        if ((await holds(changed, bytes)) || minisign('-V', '-H', '-P', printedKey, '-m', changed) === 0)
-          disagreed.push(at);
+        const isTaken = minisign('-V', '-H', '-P', printedKey, '-m', changed) === 0;
+        // The last digit of a Base64 text has bits that mean nothing: minisign lets them be, ours does not.
+        if ((await holds(changed, bytes)) || (isTaken && meaning(bytes) !== meaning(whole))) disagreed.push(at);
       }
       expect(disagreed).toEqual([]);
       const content = readFileSync(file);
@@ -125,6 +126,12 @@ describe('a signature', () => {
     writeFileSync(`${file}.minisig`, text);
     expect(minisign('-V', '-H', '-P', printedKey, '-m', file)).toBe(0);
   });
+
+  function meaning(text: Buffer): string {
+    const [, signature = '', trusted, global = ''] = text.toString('latin1').split('\n');
+    const hex = (line: string) => Buffer.from(line, 'base64').toString('hex');
+    return [hex(signature), trusted, hex(global)].join(' ');
+  }
 
   async function holds(path: string, text: Buffer): Promise<boolean> {
     const signature = parseMinisignSignature(text.toString());
