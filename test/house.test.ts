@@ -72,6 +72,7 @@ const rules: readonly Rule[] = [
   },
   {
     title: 'switches no test off and singles none out',
+    // The words that this rule looks for; they switch nothing here.
     pattern: /\b(it|test|describe)\.(skip|only|todo|skipIf|runIf|fails)\b/,
     files: allCode.filter((path) => path.startsWith('test/')),
     reason: 'a green run must mean that everything ran',

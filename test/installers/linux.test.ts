@@ -258,11 +258,13 @@ describe.concurrent('on a Debian of its own', () => {
   describe('booted by systemd', () => {
     const refused = refusal('machine');
 
+    // One of the two runs, never none: a kernel that forbids these mounts is told and asserted here, in place of the story.
     it.runIf(refused !== undefined)('is not tried where the kernel refuses what nspawn needs', () => {
       process.stderr.write(`not tried in systemd-nspawn: ${refused}\n`);
       expect(refused).toMatch(/not permitted|permission denied|unknown filesystem/i);
     });
 
+    // Left out only where the test above has said why.
     describe.skipIf(refused !== undefined)('the service', () => {
       let system: System;
       beforeAll(async () => {
@@ -290,11 +292,13 @@ describe.concurrent('on a Debian of its own', () => {
   describe('in a container', () => {
     const refused = refusal('machine');
 
+    // One of the two runs, never none: as for nspawn, whose mounts a container needs too.
     it.runIf(refused !== undefined)('is not tried where the kernel refuses what a container needs', () => {
       process.stderr.write(`not tried in a container: ${refused}\n`);
       expect(refused).toMatch(/not permitted|permission denied|unknown filesystem/i);
     });
 
+    // Left out only where the test above has said why.
     describe.skipIf(refused !== undefined)('the image', () => {
       let engine: Engine;
       beforeAll(async () => {
