@@ -23,7 +23,8 @@ const stopMsMax = 10_000;
 export interface SpawnOptions {
   /** Put in front of the program: `['strace', '-f', …]`. */
   readonly under?: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
+  /** Added to this process's own; undefined takes one away. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
   /** Kills it as soon as this aborts, also before it is ready. */
   readonly signal?: AbortSignal;

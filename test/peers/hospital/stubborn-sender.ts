@@ -3,7 +3,7 @@
  * back and says it all again, in the same bytes.
  */
 import { systemClock } from '../../../agent/base/clock.ts';
-import { block, Parrot } from '../mllp/parrot.ts';
+import { block, Parrot, verdict } from '../mllp/parrot.ts';
 import type { Hl7Message } from './messages.ts';
 
 export interface StubbornOptions {
@@ -57,7 +57,7 @@ export class StubbornSender {
         () => true,
         () => false,
       );
-      if (!isHeard || !this.#take(parrot.verdicts[heard] ?? '')) return;
+      if (!isHeard || !this.#take(verdict(parrot.blocks[heard] ?? ''))) return;
       await systemClock.sleep(this.#options.pauseMs);
     }
   }
@@ -72,8 +72,8 @@ export class StubbornSender {
     }
   }
 
-  #take(verdict: string): boolean {
-    const [code, controlId = ''] = verdict.split(' ');
+  #take(answer: string): boolean {
+    const [code, controlId = ''] = answer.split(' ');
     const message = this.#waiting.get(controlId);
     if (code !== 'AA' || !message) {
       this.refusals.push(code ?? '');

@@ -16,14 +16,18 @@ export function block(content: string | Uint8Array): Buffer {
 
 export class Parrot {
   readonly socket: Socket;
-  #chunks: Buffer[] = [];
+  readonly #chunks: Buffer[] = [];
+  /** Contents of the blocks heard so far, Latin-1. */
+  readonly blocks: string[] = [];
+  /** What was heard of a block without an end. */
+  #tail = '';
   #isClosed = false;
   #wake = Promise.withResolvers<void>();
 
   private constructor(socket: Socket) {
     this.socket = socket;
     socket.on('data', (chunk: Buffer) => {
-      this.#chunks.push(chunk);
+      this.#hear(chunk);
       this.#changed();
     });
     // A reset is one way in which the other side may close; tests ask `closed`.
@@ -60,25 +64,12 @@ export class Parrot {
   }
 
   get heard(): Buffer {
-    if (this.#chunks.length > 1) this.#chunks = [Buffer.concat(this.#chunks)];
-    return this.#chunks[0] ?? Buffer.alloc(0);
-  }
-
-  /** Contents of the blocks heard so far, Latin-1. */
-  get blocks(): string[] {
-    return this.heard
-      .toString('latin1')
-      .split('\x1c\r')
-      .slice(0, -1)
-      .map((text) => text.slice(1));
+    return Buffer.concat(this.#chunks);
   }
 
   /** MSA-1 and MSA-2 of every block heard so far: `AA 1`. */
   get verdicts(): string[] {
-    return this.blocks.map((text) => {
-      const [, code, controlId = ''] = text.split('\r')[1]?.split(text.charAt(3)) ?? [];
-      return `${code} ${controlId}`.trim();
-    });
+    return this.blocks.map(verdict);
   }
 
   /** Resolves with all blocks once there are `count`; rejects when the connection closes before. */
@@ -102,8 +93,21 @@ export class Parrot {
     this.socket.destroy();
   }
 
+  #hear(chunk: Buffer): void {
+    this.#chunks.push(chunk);
+    const texts = (this.#tail + chunk.toString('latin1')).split('\x1c\r');
+    this.#tail = texts.pop() ?? '';
+    this.blocks.push(...texts.map((text) => text.slice(1)));
+  }
+
   #changed(): void {
     this.#wake.resolve();
     this.#wake = Promise.withResolvers();
   }
+}
+
+/** MSA-1 and MSA-2 of an answer: `AA 1`. */
+export function verdict(answer: string): string {
+  const [, code, controlId = ''] = answer.split('\r')[1]?.split(answer.charAt(3)) ?? [];
+  return `${code} ${controlId}`.trim();
 }
