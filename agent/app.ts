@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { systemClock } from './base/clock.ts';
 import { ControlServer } from './base/control.ts';
 import { controlPath } from './base/control/address.ts';
+import { IdleCollector } from './base/idle-collector.ts';
 import { createLog, type Log } from './base/log.ts';
 import type { LocalServer } from './base/local-server.ts';
 import { acquireLock, type StateLock } from './base/lock.ts';
@@ -42,9 +43,10 @@ import { openStore } from './app/open-store.ts';
 import { Pauses } from './app/pauses.ts';
 import { ProducerPart } from './app/producer-part.ts';
 import { RegisterFolder } from './app/register-folder.ts';
-import { SourcePart, watched } from './app/source-part.ts';
+import { type CreateSource, SourcePart, watched } from './app/source-part.ts';
 import { type StoppablePart, stopParts } from './app/stop-parts.ts';
 import { statusInputs } from './app/status-inputs.ts';
+import { loadSources } from './source/registry.ts';
 
 export interface AppOptions {
   readonly clock?: Clock;
@@ -91,6 +93,7 @@ export class App implements AppContext {
   readonly #tallies = new Map<string, unknown>();
   readonly #openConsole: OpenConsole | undefined;
   readonly #pages: LocalServer[] = [];
+  readonly #garbage = new IdleCollector();
   /** Pages that could not be served, and why. */
   readonly unserved = new Map<string, ErrorCode>();
   #control: ControlServer | undefined;
@@ -126,7 +129,7 @@ export class App implements AppContext {
       finish,
       onFull: () => this.#watch(this.disk.releaseReserve()),
     });
-    this.sources = new Map(config.sources.map((source) => [source.name, this.#source(source, acceptor)]));
+    this.sources = new Map(config.sources.map((source) => [source.name, this.#source(source, acceptor, opened.createSource)]));
     this.producers = new Map(
       config.producers.map((producer, index) => [producer.name, this.#producer(producer, index, opened)]),
     );
@@ -143,6 +146,7 @@ export class App implements AppContext {
         () => this.cadence.save(),
         () => this.#log.sweep(),
         () => this.#feedWatchdog(),
+        () => this.#garbage.look(),
       ],
     });
     this.scheduler = new Scheduler({
@@ -173,8 +177,10 @@ export class App implements AppContext {
       const crash = new CrashMarker({ path: join(config.state, 'crash.json'), clock, report });
       const opened = openStore(config, { clock, report });
       const receiptKeys = await Promise.all(config.producers.map((producer) => readReceiptKeys(producer.receiptKeys)));
+      const createSource = await loadSources(config.sources);
       await recover(opened.store);
-      return new App(config, { ...opened, lock, log, clock, report, crash, events, receiptKeys, openConsole });
+      const parts = { lock, log, clock, report, crash, events, receiptKeys, openConsole, createSource };
+      return new App(config, { ...opened, ...parts });
     } catch (error) {
       lock.release();
       throw error;
@@ -384,17 +390,18 @@ export class App implements AppContext {
     this.#tallies.set(job, await part.ship(signal, (state) => this.#listeners.get(job)?.(state)));
   }
 
-  #source(config: SourcePart['config'], acceptor: Acceptor): SourcePart {
+  #source(config: SourcePart['config'], acceptor: Acceptor, create: CreateSource): SourcePart {
     const { name, succeeds } = config;
     const intake = acceptor.intakeFor(this.store.names.source(name, succeeds));
-    return new SourcePart(config, {
+    const host = {
       name,
       facility: this.config.facility.code,
       intake: watched(intake, () => this.cadence.note(name, this.clock.now())),
       clock: this.clock,
       signal: this.signal,
       report: this.report,
-    });
+    };
+    return new SourcePart(config, host, create);
   }
 
   #producer(config: ProducerConfig, index: number, opened: OpenedParts): ProducerPart {
@@ -499,4 +506,5 @@ interface OpenedParts {
   readonly events: ((event: Parameters<Report>[0]) => void)[];
   readonly receiptKeys: Awaited<ReturnType<typeof readReceiptKeys>>[];
   readonly openConsole: OpenConsole | undefined;
+  readonly createSource: CreateSource;
 }

@@ -7,15 +7,13 @@
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
-import { delimiter, dirname, join, relative } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { pinnedNode } from './setup.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const folder = mkdtempSync(join(tmpdir(), 'kakehashi-test-'));
 const report = join(folder, 'report.json');
-/** Files named at the end with the time they took. */
-const slowestShown = 20;
 const vitest = [
   join(root, 'node_modules', 'vitest', 'vitest.mjs'),
   'run',
@@ -39,29 +37,18 @@ child.on('error', () => end(1));
 child.on('exit', (code, signal) => end(code ?? 128 + constants.signals[signal]));
 
 function end(code) {
-  const results = readReport();
-  const { passed, failed } = tally(results, code);
-  if (results.testResults.length > 1) process.stdout.write(slowest(results.testResults));
+  const { passed, failed } = tally(code);
   rmSync(folder, { recursive: true, force: true });
   process.stdout.write(`${passed} passed, ${failed} failed\n`);
   process.exitCode = failed === 0 ? 0 : 1;
 }
 
-function tally({ numPassedTests: passed, numFailedTests, testResults }, code) {
+function tally(code) {
+  const { numPassedTests: passed, numFailedTests, testResults } = readReport();
   const unloaded = testResults.filter((file) => file.status === 'failed' && file.assertionResults.length === 0).length;
   const failed = numFailedTests + unloaded;
   const nothingSaidWhy = failed === 0 && (code !== 0 || passed === 0);
   return { passed, failed: nothingSaidWhy ? 1 : failed };
-}
-
-/** Where the time of the suite goes, wall clock: two files run at a time. */
-function slowest(files) {
-  const seconds = ({ startTime, endTime }) => (endTime - startTime) / 1000;
-  const lines = files
-    .toSorted((a, b) => seconds(b) - seconds(a))
-    .slice(0, slowestShown)
-    .map((file) => `${seconds(file).toFixed(0).padStart(5)} s  ${relative(root, file.name)}\n`);
-  return `Slowest files:\n${lines.join('')}`;
 }
 
 /** vitest writes its report last; none means that it did not get there. */

@@ -1,22 +1,24 @@
 import type { Config } from '../config/schema.ts';
 import type { Intake, PollOccasion, PollTally, Progress, Source, SourceHost } from '../model/ports.ts';
-import { createSource } from '../source/registry.ts';
+import type { loadSources } from '../source/registry.ts';
 
 export type SourceConfig = Config['sources'][number];
+export type CreateSource = Awaited<ReturnType<typeof loadSources>>;
 
 /** One configured source: made anew whenever it starts, so that pausing leaves nothing of the last run behind. */
 export class SourcePart {
   readonly config: SourceConfig;
-  readonly #host: SourceHost;
+  readonly #create: () => Source;
   #source: Source;
   #isListening = false;
   /** As bound; kept over a pause, so that a port the system chose stays the same. */
   port: number | undefined;
 
-  constructor(config: SourceConfig, host: SourceHost) {
+  constructor(config: SourceConfig, host: SourceHost, create: CreateSource) {
     this.config = config;
-    this.#host = host;
-    this.#source = create(config, host);
+    // The configuration is frozen; the registry's types only do not say so.
+    this.#create = () => create(config as Parameters<CreateSource>[0], host);
+    this.#source = this.#create();
   }
 
   get name(): string {
@@ -50,13 +52,8 @@ export class SourcePart {
   async stop(): Promise<void> {
     await this.#source.stop();
     this.#isListening = false;
-    this.#source = create(this.config, this.#host);
+    this.#source = this.#create();
   }
-}
-
-function create(config: SourceConfig, host: SourceHost): Source {
-  // The configuration is frozen; the registry's types only do not say so.
-  return createSource(config as Parameters<typeof createSource>[0], host);
 }
 
 /** An intake that also tells when something was taken: what silence is measured against. */

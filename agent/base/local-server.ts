@@ -4,14 +4,9 @@
  * web page that points its name at 127.0.0.1 (DNS rebinding) still sends that name as the host.
  */
 import assert from 'node:assert/strict';
-import {
-  createServer,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from 'node:http';
 import { ConnectorError, type ErrorCode, reasonOf } from '../model/errors.ts';
+import { createServer } from './http.ts';
 import { formatHostPort, type HostPort, isLoopback } from './options.ts';
 
 /** Two people with a browser each, one Prometheus, and some that hang. */

@@ -12,12 +12,12 @@
 import { X509Certificate, createPrivateKey } from 'node:crypto';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { request } from 'node:http';
 import { connect as tcpConnect, isIP, type Socket } from 'node:net';
 import { connect as tlsConnect, type TLSSocket } from 'node:tls';
 import type { buildConnector } from 'undici';
 import { ConnectorError, type ErrorCode, reasonOf } from '../model/errors.ts';
 import type { Clock } from '../model/ports.ts';
+import { request } from './http.ts';
 
 /** PEM files. `ca` alone is trusted, never the system's list beside it. */
 export interface TlsFiles {

@@ -7,7 +7,10 @@
  * export const hl7v2 = defineSource({
  *   kind: 'hl7v2',
  *   options: z.strictObject({ listen: listenAddress().describe('…') }),
- *   create: (options, host) => new Hl7v2Source(options, host),   // options: yours and SourceCommon, parsed
+ *   load: async () => {
+ *     const { Hl7v2Source } = await import('./listener.ts');
+ *     return (options, host) => new Hl7v2Source(options, host);   // options: yours and SourceCommon, parsed
+ *   },
  * });
  * ```
  * Option types with units and ranges are in `base/options.ts`.
@@ -69,11 +72,16 @@ export const sourceCommonShape = {
 const sourceCommon = z.strictObject(sourceCommonShape);
 export type SourceCommon = z.output<typeof sourceCommon>;
 
+/** Makes an idle source. Written as a method, so that those of several kinds fit one list. */
+export type CreateSource<Options = unknown> = {
+  create(options: Options & SourceCommon, host: SourceHost): Source;
+}['create'];
+
 export interface SourceDefinition<Kind extends string = string, Options extends z.ZodObject = z.ZodObject> {
   readonly kind: Kind;
   readonly options: Options;
-  /** Makes an idle source. A method and not a property, so that definitions of several kinds fit one list. */
-  create(options: z.output<Options> & SourceCommon, host: SourceHost): Source;
+  /** Brings the code of the source, which stays on the disk where no source of its kind is configured. */
+  load(): Promise<CreateSource<z.output<Options>>>;
 }
 
 export function defineSource<const Kind extends string, Options extends z.ZodObject>(

@@ -1,5 +1,4 @@
-import type { Source, SourceHost } from '../model/ports.ts';
-import type { SourceConfigOf, SourceDefinition } from './define.ts';
+import type { CreateSource, SourceConfigOf, SourceDefinition } from './define.ts';
 import { dicom } from './dicom/index.ts';
 import { fhir } from './fhir/index.ts';
 import { hl7v2 } from './hl7v2/index.ts';
@@ -10,9 +9,18 @@ export const sourceKinds = [hl7v2, dicom, ssmix2, fhir] as const;
 
 export type SourceConfig = SourceConfigOf<(typeof sourceKinds)[number]>;
 
-/** An idle source from its part of the configuration. */
-export function createSource(config: SourceConfig, host: SourceHost): Source {
-  const definition: SourceDefinition | undefined = sourceKinds.find(({ kind }) => kind === config.kind);
-  if (!definition) throw new TypeError(`no source is of kind ${config.kind}`);
-  return definition.create(config, host);
+/**
+ * Brings the code of the configured kinds, a megabyte or more each, and no other.
+ *
+ * @returns what makes an idle source from its part of the configuration
+ */
+export async function loadSources(configs: readonly { readonly kind: string }[]): Promise<CreateSource<SourceConfig>> {
+  const definitions: readonly SourceDefinition[] = sourceKinds;
+  const wanted = definitions.filter(({ kind }) => configs.some((config) => config.kind === kind));
+  const creators = new Map(await Promise.all(wanted.map(async ({ kind, load }) => [kind, await load()] as const)));
+  return (config, host) => {
+    const create = creators.get(config.kind);
+    if (!create) throw new TypeError(`no source of kind ${config.kind} was loaded`);
+    return create(config, host);
+  };
 }

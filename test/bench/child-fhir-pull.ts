@@ -27,7 +27,8 @@ const signal = new AbortController().signal;
 const options = fhir.options
   .safeExtend(sourceCommonShape)
   .parse({ name: 'ehr', url, since, types: ['Patient', 'Observation'], count: 1000, windowMax: '5h' });
-const source = fhir.create(options, {
+const create = await fhir.load();
+const source = create(options, {
   name: 'ehr',
   facility: store.facility,
   intake: flow.intake('ehr'),

@@ -27,7 +27,8 @@ const signal = new AbortController().signal;
 const options = ssmix2.options
   .safeExtend(sourceCommonShape)
   .parse({ name: storageSource, roots: [root], filesPerSecond: 1_000_000 });
-const source = ssmix2.create(options, {
+const create = await ssmix2.load();
+const source = create(options, {
   name: storageSource,
   intake,
   clock: systemClock,

@@ -21,7 +21,7 @@ const everyBytes = 100_000;
 const reportBytesMax = 400_000;
 const messagesPerRun = 4;
 /** What one cut costs with its back-off, several times over. */
-const timeoutMs = 60_000 + cuts * 5_000;
+const timeoutMs = 120_000 + cuts * 10_000;
 
 describe(`${cuts} cuts of the line (KAKEHASHI_SEED=${seed})`, () => {
   const failures = new Set<string>();

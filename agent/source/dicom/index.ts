@@ -2,7 +2,6 @@ import { z } from 'zod';
 import { duration, listenAddress } from '../../base/options.ts';
 import { defineSource } from '../define.ts';
 import { allowOption, listenerTls } from '../listening.ts';
-import { DicomSource } from './source.ts';
 
 /** PS3.5 table 6.2-1: up to 16 characters of ASCII, no backslash; blanks around it do not count. */
 const aeTitle = () =>
@@ -71,25 +70,28 @@ export const dicom = defineSource({
       .prefault('6h')
       .describe('Longest single query or C-MOVE; 1m to 7d.'),
   }),
-  create: (options, host) =>
-    new DicomSource(
-      {
-        ...options,
-        associationsMax: options.maxAssociations,
-        associationsMaxPerAe: options.maxAssociationsPerAe,
-        idleMsMax: options.idleTimeout,
-        totalMsMax: options.associationTimeout,
-        stableMs: options.stableFor,
-        pacs: options.query && {
-          host: options.query.host,
-          port: options.query.port,
-          calledAe: options.query.aeTitle,
-          callingAe: options.aeTitle,
-          idleMsMax: options.queryTimeout,
-          moveIdleMsMax: options.moveTimeout,
-          totalMsMax: options.requestTimeout,
+  load: async () => {
+    const { DicomSource } = await import('./source.ts');
+    return (options, host) =>
+      new DicomSource(
+        {
+          ...options,
+          associationsMax: options.maxAssociations,
+          associationsMaxPerAe: options.maxAssociationsPerAe,
+          idleMsMax: options.idleTimeout,
+          totalMsMax: options.associationTimeout,
+          stableMs: options.stableFor,
+          pacs: options.query && {
+            host: options.query.host,
+            port: options.query.port,
+            calledAe: options.query.aeTitle,
+            callingAe: options.aeTitle,
+            idleMsMax: options.queryTimeout,
+            moveIdleMsMax: options.moveTimeout,
+            totalMsMax: options.requestTimeout,
+          },
         },
-      },
-      host,
-    ),
+        host,
+      );
+  },
 });

@@ -3,7 +3,6 @@ import { isDay } from '../../base/clock.ts';
 import { duration, filePath, keyReference, secret, size } from '../../base/options.ts';
 import { readSecret } from '../../base/secret.ts';
 import { defineSource } from '../define.ts';
-import { FhirSource } from './source.ts';
 import { defaultTypes } from './types.ts';
 
 const loopback: ReadonlySet<string> = new Set(['127.0.0.1', '[::1]', 'localhost']);
@@ -117,23 +116,26 @@ export const fhir = defineSource({
       path: ['auth', 'tokenUrl'],
       error: 'expected an https URL',
     }),
-  create: ({ url, since, overlap, lag, windowMax, lookBack, revisit, maxPage, timeout, proxy, ...options }, host) =>
-    new FhirSource(
-      {
-        ...options,
-        base: new URL(url.endsWith('/') ? url : `${url}/`),
-        proxy: proxy && proxyOf(proxy),
-        since: Date.parse(since),
-        overlapMs: overlap,
-        lagMs: lag,
-        windowMsMax: windowMax,
-        lookBackMs: lookBack,
-        revisitMs: revisit,
-        pageBytesMax: maxPage,
-        timeoutMs: timeout,
-      },
-      host,
-    ),
+  load: async () => {
+    const { FhirSource } = await import('./source.ts');
+    return ({ url, since, overlap, lag, windowMax, lookBack, revisit, maxPage, timeout, proxy, ...options }, host) =>
+      new FhirSource(
+        {
+          ...options,
+          base: new URL(url.endsWith('/') ? url : `${url}/`),
+          proxy: proxy && proxyOf(proxy),
+          since: Date.parse(since),
+          overlapMs: overlap,
+          lagMs: lag,
+          windowMsMax: windowMax,
+          lookBackMs: lookBack,
+          revisitMs: revisit,
+          pageBytesMax: maxPage,
+          timeoutMs: timeout,
+        },
+        host,
+      );
+  },
 });
 
 function proxyOf({ url, username, password }: z.output<typeof proxy>) {

@@ -3,7 +3,6 @@ import { duration, listenAddress, size } from '../../base/options.ts';
 import { defineSource } from '../define.ts';
 import { allowOption, listenerTls } from '../listening.ts';
 import { charsets } from '../../base/hl7/charset.ts';
-import { Hl7v2Source } from './listener.ts';
 
 /** HL7 v2 messages that other systems send over MLLP. */
 export const hl7v2 = defineSource({
@@ -31,15 +30,18 @@ export const hl7v2 = defineSource({
       .optional()
       .describe('Encrypts the connections and asks senders for a certificate; without it they are plain TCP.'),
   }),
-  create: ({ maxConnections, maxMessage, frameTimeout, idleTimeout, ...options }, host) =>
-    new Hl7v2Source(
-      {
-        ...options,
-        connectionsMax: maxConnections,
-        frameBytesMax: maxMessage,
-        frameMsMax: frameTimeout,
-        idleMsMax: idleTimeout,
-      },
-      host,
-    ),
+  load: async () => {
+    const { Hl7v2Source } = await import('./listener.ts');
+    return ({ maxConnections, maxMessage, frameTimeout, idleTimeout, ...options }, host) =>
+      new Hl7v2Source(
+        {
+          ...options,
+          connectionsMax: maxConnections,
+          frameBytesMax: maxMessage,
+          frameMsMax: frameTimeout,
+          idleMsMax: idleTimeout,
+        },
+        host,
+      );
+  },
 });

@@ -2,7 +2,6 @@ import { z } from 'zod';
 import { charsets } from '../../base/hl7/charset.ts';
 import { duration, filePath, size } from '../../base/options.ts';
 import { defineSource } from '../define.ts';
-import { Ssmix2Source } from './source.ts';
 
 /** The standardized storage of SS-MIX2, which most Japanese hospitals write. */
 export const ssmix2 = defineSource({
@@ -50,6 +49,9 @@ export const ssmix2 = defineSource({
       .default(100_000)
       .describe('More changes than this in one run of a known tree are taken at the next, and told; 1 to 100000000.'),
   }),
-  create: ({ stableFor, maxFile, ...options }, host) =>
-    new Ssmix2Source({ ...options, stableForMs: stableFor, fileBytesMax: maxFile }, host),
+  load: async () => {
+    const { Ssmix2Source } = await import('./source.ts');
+    return ({ stableFor, maxFile, ...options }, host) =>
+      new Ssmix2Source({ ...options, stableForMs: stableFor, fileBytesMax: maxFile }, host);
+  },
 });

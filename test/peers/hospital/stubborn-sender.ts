@@ -9,8 +9,8 @@ import type { Hl7Message } from './messages.ts';
 export interface StubbornOptions {
   /** Where the connector listens now: it may be another port after a restart. */
   readonly port: () => number;
-  /** The next message, or undefined when there are no more. */
-  readonly next: () => Hl7Message | undefined;
+  /** The next message, once there is one, or undefined when there are no more. */
+  readonly next: () => Hl7Message | undefined | Promise<Hl7Message | undefined>;
   /** Messages sent before the first of them is answered. */
   readonly inFlight: number;
   /** Between an answer and the next message. */
@@ -64,7 +64,7 @@ export class StubbornSender {
 
   async #fill(parrot: Parrot): Promise<void> {
     while (this.#hasMore && this.#waiting.size < this.#options.inFlight) {
-      const message = this.#options.next();
+      const message = await this.#options.next();
       this.#hasMore = message !== undefined;
       if (!message) return;
       this.#waiting.set(message.controlId, message);

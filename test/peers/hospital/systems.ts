@@ -16,6 +16,7 @@ import { observation, patient } from '../fhir/resources.ts';
 import { FhirServer, type StoredResource } from '../fhir/server.ts';
 import { source as ehr } from './hospital.ts';
 import { type Hl7Message, hl7, person } from './messages.ts';
+import { Ration } from './ration.ts';
 import { StubbornSender } from './stubborn-sender.ts';
 
 export const origins = ['hl7v2', 'ssmix2', 'fhir', 'modality', 'pacs'] as const;
@@ -40,6 +41,9 @@ export interface SystemsOptions {
 
 /** A PACS knows where to send to, and the port stays the same. Below those that systems give away by themselves. */
 const fixedPorts = { from: 20_000, count: 10_000 };
+
+/** Between two fillings: what the senders and the growth get through in little more than a second. */
+const rations = { messages: 60, images: 40, growth: 40 };
 
 const ehrSenders = 2;
 const modalities = 2;
@@ -71,6 +75,11 @@ export class Systems {
   readonly #ehr: readonly StubbornSender[];
   readonly #latePatients: StoredResource[];
   readonly #files: { readonly file: TreeFile; readonly parts: FileParts; readonly given: Given }[] = [];
+  readonly #rations = {
+    messages: new Ration(rations.messages),
+    images: new Ration(rations.images),
+    growth: new Ration(rations.growth),
+  };
   #isOver = false;
   #count = 0;
 
@@ -124,15 +133,22 @@ export class Systems {
     await Promise.all([...this.#ehr.map((sender) => sender.run()), ...sending, this.#grow()]);
   }
 
+  /** As much again may come. */
+  goOn(): void {
+    for (const ration of Object.values(this.#rations)) ration.fill();
+  }
+
   /** Nothing new from now on, and the FHIR server's time is so late that a poll covers all it has. */
   end(): void {
     this.#isOver = true;
+    this.goOn();
     while (this.#latePatients.length > 0) this.#introduce();
     this.#fhir.answer = () => this.#fhirTime(10_000);
   }
 
   async close(): Promise<void> {
     this.#isOver = true;
+    this.goOn();
     await this.#fhir.close();
     await this.#archive.pacs.close();
     this.#tree.remove();
@@ -165,7 +181,8 @@ export class Systems {
     return this.#options.random() < 1 / count;
   }
 
-  #message(): Hl7Message | undefined {
+  async #message(): Promise<Hl7Message | undefined> {
+    await this.#rations.messages.take();
     if (this.#isOver) return undefined;
     const patientId = this.#somebody();
     const reportChars = this.#isOneIn(spooledEvery) ? 300_000 : 0;
@@ -176,7 +193,9 @@ export class Systems {
 
   /** Repeats each image until the answer is 0x0000, as a modality's queue does. */
   async #sendImages(series: number): Promise<void> {
-    while (!this.#isOver) {
+    for (;;) {
+      await this.#rations.images.take();
+      if (this.#isOver) return;
       const patientId = this.#somebody();
       const made = this.#image('modality', patientId, series);
       if (this.#isOneIn(copyEvery)) this.#archive.held.push(held(made, patientId, series));
@@ -207,7 +226,9 @@ export class Systems {
   }
 
   async #grow(): Promise<void> {
-    for (let step = 1; !this.#isOver; step++) {
+    for (let step = 1; ; step++) {
+      await this.#rations.growth.take();
+      if (this.#isOver) return;
       this.#growTree();
       this.#growFhir();
       if (step % imageEvery === 0) {

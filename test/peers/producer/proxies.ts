@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { createServer as createHttpServer, type IncomingMessage } from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
+import { systemClock } from '../../../agent/base/clock.ts';
 import type { Pair } from './certificates.ts';
 import { portOf } from './port.ts';
 
@@ -60,6 +61,9 @@ export interface ChaosOptions {
   readonly random: () => number;
 }
 
+/** What went before most cuts has this long to be read: a reset throws away what still lies in the receiver's socket. */
+const arriveMs = 30;
+
 /** A line that breaks `cuts` times: by RST, by FIN within a TLS record, or while the answer travels. */
 export class ChaosProxy {
   readonly #peer: Peer;
@@ -93,7 +97,7 @@ export class ChaosProxy {
     client.on('data', (chunk: Buffer) => {
       this.bytesUp += chunk.length;
       left -= chunk.length;
-      if (left <= 0 && this.#mayCut()) return this.#cut(client, server, chunk);
+      if (left <= 0 && this.#takeCut()) return void this.#cutOnceArrived(client, server, chunk);
       if (!server.write(chunk)) {
         client.pause();
         server.once('drain', () => client.resume());
@@ -101,7 +105,7 @@ export class ChaosProxy {
     });
     server.on('data', (chunk: Buffer) => {
       answersLeft -= 1;
-      if (answersLeft <= 0 && this.#mayCut()) return this.#cut(server, client, chunk);
+      if (answersLeft <= 0 && this.#takeCut()) return this.#cut(server, client, chunk);
       client.write(chunk);
     });
     client.on('close', () => server.destroy());
@@ -112,9 +116,20 @@ export class ChaosProxy {
     return this.cutsDone < this.#options.cuts;
   }
 
+  #takeCut(): boolean {
+    if (!this.#mayCut()) return false;
+    this.cutsDone += 1;
+    return true;
+  }
+
+  async #cutOnceArrived(from: Socket, to: Socket, chunk: Buffer): Promise<void> {
+    from.removeAllListeners('data');
+    if (this.#options.random() < 0.8) await systemClock.sleep(arriveMs);
+    this.#cut(from, to, chunk);
+  }
+
   #cut(from: Socket, to: Socket, chunk: Buffer): void {
     const { random } = this.#options;
-    this.cutsDone += 1;
     from.removeAllListeners('data');
     if (random() < 0.5) {
       from.resetAndDestroy();

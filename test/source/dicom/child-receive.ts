@@ -12,7 +12,8 @@ const flow = new Flow({ folder: folder ?? '' });
 const options = dicom.options
   .safeExtend(sourceCommonShape)
   .parse({ name: 'pacs', aeTitle: 'KAKEHASHI', listen: '127.0.0.1:0' });
-const source = dicom.create(options, {
+const create = await dicom.load();
+const source = create(options, {
   name: 'pacs',
   intake: flow.intake('pacs'),
   clock: systemClock,

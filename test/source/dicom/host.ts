@@ -6,6 +6,8 @@ import { dicom } from '../../../agent/source/dicom/index.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
 import { TestIntake } from '../../conformance/intake.ts';
 
+const create = await dicom.load();
+
 export interface TestSource {
   readonly source: Source;
   readonly port: number;
@@ -30,7 +32,7 @@ export function makeSource(options: Record<string, unknown> = {}, intake?: Intak
   const { host, events, told } = hostOf(clock, intake);
   const common = { name: host.name, aeTitle: 'KAKEHASHI', listen: '127.0.0.1:0' };
   const parsed = dicom.options.safeExtend(sourceCommonShape).parse({ ...common, ...options });
-  return { source: dicom.create(parsed, host), intake: host.intake as TestIntake, clock, events, told };
+  return { source: create(parsed, host), intake: host.intake as TestIntake, clock, events, told };
 }
 
 function hostOf(clock: Clock, intake: Intake = new TestIntake()) {

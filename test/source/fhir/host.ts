@@ -7,6 +7,8 @@ import { sourceCommonShape } from '../../../agent/source/define.ts';
 import { fhir } from '../../../agent/source/fhir/index.ts';
 import { FhirServer, type ServerOptions } from '../../peers/fhir/server.ts';
 
+const create = await fhir.load();
+
 export const facility = '1312345670';
 export const startedAt = '2026-11-23T10:15:30+09:00';
 
@@ -38,7 +40,7 @@ export function rig(
     report: (event) => void events.push(event),
   };
   const parsed = fhir.options.safeExtend(sourceCommonShape).parse({ name: host.name, ...options });
-  const source = fhir.create(parsed, host);
+  const source = create(parsed, host);
   running.add(source);
   return {
     source,

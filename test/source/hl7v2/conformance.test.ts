@@ -28,7 +28,8 @@ describeSource('hl7v2', async (): Promise<PeerWorld> => {
   };
   const listen = `127.0.0.1:${await freePort()}`;
   const options = hl7v2.options.safeExtend(sourceCommonShape).parse({ name: host.name, listen });
-  const source = hl7v2.create(options, host);
+  const create = await hl7v2.load();
+  const source = create(options, host);
   let squatter: Server | undefined;
   let sender: PipeliningSender | undefined;
   let count = 0;

@@ -7,6 +7,8 @@ import { sourceCommonShape } from '../../../agent/source/define.ts';
 import { hl7v2 } from '../../../agent/source/hl7v2/index.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
 
+const create = await hl7v2.load();
+
 interface Taken {
   readonly bytes: Buffer;
   readonly facts: RecordFacts;
@@ -117,7 +119,7 @@ export function makeSource(options: Record<string, unknown> = {}): Omit<TestSour
   const parsed = hl7v2.options
     .safeExtend(sourceCommonShape)
     .parse({ listen: '127.0.0.1:0', name: host.name, ...options });
-  const source = hl7v2.create(parsed, host);
+  const source = create(parsed, host);
   return { source, intake, clock, events, told };
 }
 

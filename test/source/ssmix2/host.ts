@@ -7,6 +7,8 @@ import { FakeClock, minuteMs } from '../../base/fake-clock.ts';
 import { TestIntake } from '../../conformance/intake.ts';
 import { Tree } from './tree.ts';
 
+const create = await ssmix2.load();
+
 export interface Rig {
   readonly trees: readonly Tree[];
   readonly source: Source;
@@ -45,7 +47,7 @@ function assemble(options: Record<string, unknown>, parts: Pick<Rig, 'trees' | '
   const parsed = ssmix2.options
     .safeExtend(sourceCommonShape)
     .parse({ name: host.name, roots, ...defaults, ...options });
-  const source = ssmix2.create(parsed, host);
+  const source = create(parsed, host);
   used.push({ trees, source });
   const poll = async (signal = new AbortController().signal) => {
     const tally = await source.poll?.(signal, () => undefined);
