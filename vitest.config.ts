@@ -7,7 +7,7 @@ export default defineConfig({
     // Bounds against hanging, not goals: a machine with two cores runs containers and browsers beside these.
     testTimeout: 180_000,
     hookTimeout: 180_000,
-    // Two workers: the machines this must run on have two cores, and the fault tests start processes of their own.
-    maxWorkers: 2,
+    // Three workers on the two cores this must run on: a third of the tests mostly wait, for a timetable or a peer.
+    maxWorkers: 3,
   },
 });

@@ -1,7 +1,8 @@
 import { createHash, hash as digest } from 'node:crypto';
-import { mkdir, readdir, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import { readAhead, removePartials, syncFolder } from '../base/files.ts';
+import { mkdirSync, readdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { partialSuffix, readAhead, syncFolder } from '../base/files.ts';
 import type { KeyRing } from '../base/keys.ts';
 import {
   FrameSealer,
@@ -124,27 +125,32 @@ export class Spool {
 
   /**
    * At start: removes half-written files and those whose row was never committed or no longer needs them.
-   * Returns how many.
+   * Returns how many. Folders are made and listed synchronously: nothing is served yet, and 256 turns of the thread pool
+   * take longer than all of them.
    */
   async removeOrphans(isNeeded: (sealId: Buffer) => boolean): Promise<number> {
     await this.#makeFolders();
-    let removed = await removePartials(this.#folder);
-    for (const entry of await readdir(this.#folder, { recursive: true, withFileTypes: true })) {
-      if (!entry.isFile() || isNeeded(Buffer.from(basename(entry.name), 'hex'))) continue;
-      await rm(join(entry.parentPath, entry.name), { force: true });
-      removed++;
+    let removed = 0;
+    for (const folder of this.#folders()) {
+      for (const name of readdirSync(folder)) {
+        if (!name.endsWith(partialSuffix) && isNeeded(Buffer.from(name, 'hex'))) continue;
+        await rm(join(folder, name), { force: true });
+        removed++;
+      }
     }
     return removed;
   }
 
   /** All at once, and once: making one under an image that waits would cost that image a sync more. */
   async #makeFolders(): Promise<void> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    if ((await readdir(this.#folder)).length >= folderCount) return;
-    for (let first = 0; first < folderCount; first++) {
-      await mkdir(dirname(this.path(Uint8Array.of(first))), { recursive: true, mode: 0o700 });
-    }
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    if (readdirSync(this.#folder).length >= folderCount) return;
+    for (const folder of this.#folders()) mkdirSync(folder, { recursive: true, mode: 0o700 });
     await syncFolder(this.#folder);
+  }
+
+  #folders(): string[] {
+    return Array.from({ length: folderCount }, (_, first) => dirname(this.path(Uint8Array.of(first))));
   }
 
   path(sealId: Uint8Array): string {

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { addDays, dayJst, startOfDayJst } from '../../agent/base/clock.ts';
-import { type Db, openDatabase } from '../../agent/base/database.ts';
+import { type Db, openDatabase, type Statement } from '../../agent/base/database.ts';
 import { newSigningKey, signJws, type SigningKey } from '../../agent/base/jws.ts';
 import { KeyRing, keysMigration } from '../../agent/base/keys.ts';
 import { Settings, settingsMigration } from '../../agent/base/settings.ts';
@@ -415,11 +415,22 @@ export function daysBefore(day: DayJst, days: number): DayJst {
   return addDays(day, -days);
 }
 
+const statements = new WeakMap<Db, Map<string, Statement<[], Record<string, unknown>>>>();
+
+/** Prepared once a connection: thousands of histories ask the same after every step. */
+function prepared(db: Db, sql: string): Statement<[], Record<string, unknown>> {
+  const ofDb = statements.get(db) ?? new Map<string, Statement<[], Record<string, unknown>>>();
+  statements.set(db, ofDb);
+  const statement = ofDb.get(sql) ?? db.prepare<[], Record<string, unknown>>(sql);
+  ofDb.set(sql, statement);
+  return statement;
+}
+
 /** What must hold whatever has happened. Returns every breach in words. */
 export function breaches(store: Store): string[] {
   const { db, ledger } = store;
   const found: string[] = [];
-  const rows = (sql: string) => db.prepare<[], Record<string, unknown>>(sql).all();
+  const rows = (sql: string) => prepared(db, sql).all();
   const none = (what: string, sql: string) => {
     for (const row of rows(sql)) found.push(`${what}: ${JSON.stringify(row)}`);
   };

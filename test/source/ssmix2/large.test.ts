@@ -8,7 +8,7 @@ import { contentOf, fileName, folderOf, Tree } from './tree.ts';
 
 afterEach(removeRigs);
 
-const patients = 1_000;
+const patients = 250;
 const datesEach = 4;
 const filesEach = 25;
 const fileCount = patients * datesEach * filesEach;
@@ -16,7 +16,7 @@ const fileCount = patients * datesEach * filesEach;
 /** Open files of this process; the tests of this product run on Linux. */
 const openFiles = () => (existsSync('/proc/self/fd') ? readdirSync('/proc/self/fd').length : 0);
 
-it('holds no more files open, records at once and rows a draft for 100,000 files than for one', {
+it('holds no more files open, records at once and rows a draft for 25,000 files than for one', {
   timeout: 300_000,
 }, async () => {
   const tree = new Tree();
