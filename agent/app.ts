@@ -129,7 +129,9 @@ export class App implements AppContext {
       finish,
       onFull: () => this.#watch(this.disk.releaseReserve()),
     });
-    this.sources = new Map(config.sources.map((source) => [source.name, this.#source(source, acceptor, opened.createSource)]));
+    this.sources = new Map(
+      config.sources.map((source) => [source.name, this.#source(source, acceptor, opened.createSource)]),
+    );
     this.producers = new Map(
       config.producers.map((producer, index) => [producer.name, this.#producer(producer, index, opened)]),
     );

@@ -17,7 +17,8 @@ export type SourceConfig = SourceConfigOf<(typeof sourceKinds)[number]>;
 export async function loadSources(configs: readonly { readonly kind: string }[]): Promise<CreateSource<SourceConfig>> {
   const definitions: readonly SourceDefinition[] = sourceKinds;
   const wanted = definitions.filter(({ kind }) => configs.some((config) => config.kind === kind));
-  const creators = new Map(await Promise.all(wanted.map(async ({ kind, load }) => [kind, await load()] as const)));
+  const loaded = wanted.map(async (definition) => [definition.kind, await definition.load()] as const);
+  const creators = new Map(await Promise.all(loaded));
   return (config, host) => {
     const create = creators.get(config.kind);
     if (!create) throw new TypeError(`no source of kind ${config.kind} was loaded`);

@@ -97,16 +97,17 @@ export class ChaosProxy {
     client.on('data', (chunk: Buffer) => {
       this.bytesUp += chunk.length;
       left -= chunk.length;
-      if (left <= 0 && this.#takeCut()) return void this.#cutOnceArrived(client, server, chunk);
-      if (!server.write(chunk)) {
+      if (left <= 0 && this.#takeCut()) {
+        void this.#cutOnceArrived(client, server, chunk);
+      } else if (!server.write(chunk)) {
         client.pause();
         server.once('drain', () => client.resume());
       }
     });
     server.on('data', (chunk: Buffer) => {
       answersLeft -= 1;
-      if (answersLeft <= 0 && this.#takeCut()) return this.#cut(server, client, chunk);
-      client.write(chunk);
+      if (answersLeft <= 0 && this.#takeCut()) this.#cut(server, client, chunk);
+      else client.write(chunk);
     });
     client.on('close', () => server.destroy());
     server.on('close', () => client.destroy());
