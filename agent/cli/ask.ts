@@ -13,6 +13,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { ConnectorError, isError } from '../model/errors.ts';
 import type { VerbContext } from './verb.ts';
+import { whenUnlocked } from './when-unlocked.ts';
 
 /** One step of long work, as commands tell it. */
 interface Step {
@@ -31,16 +32,18 @@ export async function askAgent(
 ): Promise<unknown> {
   const config = loadConfig(configPath);
   const steps = new Steps(verb, context);
+  const { signal } = context;
+  const progress = (value: unknown) => steps.show(value as Step);
+  const ask = async () => {
+    try {
+      return await callControl(controlPath(config.state), verb, args, { onProgress: progress });
+    } catch (error) {
+      if (!isError(error, 'CONTROL_UNREACHABLE')) throw error;
+      return await withStoppedAgent(config, verb, args, { signal, progress });
+    }
+  };
   try {
-    return await callControl(controlPath(config.state), verb, args, {
-      onProgress: (value) => steps.show(value as Step),
-    });
-  } catch (error) {
-    if (!isError(error, 'CONTROL_UNREACHABLE')) throw error;
-    return await withStoppedAgent(config, verb, args, {
-      signal: context.signal,
-      progress: (value) => steps.show(value as Step),
-    });
+    return await whenUnlocked(ask, { signal });
   } finally {
     steps.stop();
   }

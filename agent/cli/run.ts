@@ -1,5 +1,7 @@
 import { flushCompileCache } from 'node:module';
 import { App, partsMsMax, type Ready } from '../app.ts';
+import { controlPath } from '../base/control/address.ts';
+import { openControl } from '../base/control/client.ts';
 import { leave } from '../base/leave.ts';
 import { createLog } from '../base/log.ts';
 import { systemClock } from '../base/clock.ts';
@@ -7,6 +9,7 @@ import { configHash, loadConfig, readConfigText } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { ConnectorError } from '../model/errors.ts';
 import { configOption, defineVerb, type VerbContext } from './verb.ts';
+import { whenUnlocked } from './when-unlocked.ts';
 
 export const verb = defineVerb({
   usage: '[--config FILE]',
@@ -57,7 +60,9 @@ class Runner {
   }
 
   async #start(config: Config): Promise<void> {
-    this.#app = await App.open(config, { log: this.#log, openConsole: this.#context.openConsole });
+    const { openConsole, signal } = this.#context;
+    const open = () => App.open(config, { log: this.#log, openConsole });
+    this.#app = await whenUnlocked(open, { signal, isSettled: () => isServed(config) });
     // Told to stop while the state was opened: nobody has been promised anything yet.
     if (this.#context.signal.aborted) return;
     try {
@@ -116,6 +121,16 @@ class Runner {
     this.#context.terminal.result(ready);
     // Here and not at the end, which a power cut would leave out: the next start finds everything compiled.
     flushCompileCache();
+  }
+}
+
+async function isServed({ state }: Config): Promise<boolean> {
+  try {
+    const socket = await openControl(controlPath(state));
+    socket.destroy();
+    return true;
+  } catch {
+    return false;
   }
 }
 
