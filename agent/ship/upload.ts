@@ -51,6 +51,14 @@ export type UploadResult = { readonly sentBytes: number } & (
 /** Read, encrypted and written in pieces of this size. Smaller costs throughput, larger costs memory and slow lines. */
 const pieceBytesMax = 512 * 1024;
 
+/**
+ * Pieces in use at once: one with the socket, one that undici has asked for ahead, one being read, and one to spare. A
+ * socket holds back whoever writes once it has 64 KiB that the kernel has not taken, so by the time the next piece is
+ * through, the one before is. A new buffer for each piece is three times as slow on a virtual machine, where new memory
+ * has to come from the host.
+ */
+const ringLength = 4;
+
 /** No piece accepted by the line for so long, and it is taken for dead. */
 const stallMsMax = 30_000;
 
@@ -267,21 +275,26 @@ class Upload {
 
   /** Of the file; the next one is read while the line takes the one before. */
   async *#pieces(from: number, end: number): AsyncGenerator<Uint8Array> {
-    let reading = this.#piece(from, end);
+    // A part's own: what a part that was cut left unfinished cannot reach the next one's.
+    const ring: Buffer[] = [];
+    let turn = 0;
+    const read = (at: number) => {
+      const buffer = (ring[turn++ % ringLength] ??= Buffer.allocUnsafeSlow(pieceBytesMax));
+      return this.#piece(buffer, at, end);
+    };
+    let reading = read(from);
     for (let at = from; at < end; ) {
       const piece = await reading;
       at += piece.length;
-      if (at < end) reading = this.#piece(at, end);
+      if (at < end) reading = read(at);
       // Whoever asks for the next piece is told; one that is never asked for is of no interest.
       reading.catch(ignoreUntilAwaited);
       yield piece;
     }
   }
 
-  async #piece(at: number, end: number): Promise<Uint8Array> {
-    // A new buffer each time: the socket may still hold the one before.
-    const buffer = Buffer.allocUnsafeSlow(Math.min(pieceBytesMax, end - at));
-    const { bytesRead } = await this.#file.read(buffer, 0, buffer.length, at);
+  async #piece(buffer: Buffer, at: number, end: number): Promise<Uint8Array> {
+    const { bytesRead } = await this.#file.read(buffer, 0, Math.min(buffer.length, end - at), at);
     if (bytesRead === 0) throw this.#fault('PARCEL_FILE_SHORT');
     return buffer.subarray(0, bytesRead);
   }
