@@ -93,7 +93,7 @@ export class App implements AppContext {
   readonly #tallies = new Map<string, unknown>();
   readonly #openConsole: OpenConsole | undefined;
   readonly #pages: LocalServer[] = [];
-  readonly #garbage = new IdleCollector();
+  readonly #garbage: IdleCollector;
   /** Pages that could not be served, and why. */
   readonly unserved = new Map<string, ErrorCode>();
   #control: ControlServer | undefined;
@@ -114,6 +114,7 @@ export class App implements AppContext {
     this.crash = opened.crash;
     this.#openConsole = opened.openConsole;
     this.startedAt = this.clock.now();
+    this.#garbage = new IdleCollector(this);
     opened.events.push((event) => this.faults.note(event));
     this.pauses = new Pauses(this.settings);
     this.cadence = new Cadence(this.store.db);

@@ -4,19 +4,26 @@ import { IdleCollector } from '../../agent/base/idle-collector.ts';
 
 const MiB = 1024 * 1024;
 
-function rig() {
-  const rig = { allocated: 0, collections: 0 };
-  const collector = new IdleCollector(
-    () => {
-      rig.collections++;
+/** Says how often was collected, after so many bytes more in so many seconds. */
+function rig(): (bytes: number, seconds?: number) => number {
+  let [allocated, at, collections] = [0, 0, 0];
+  const collector = new IdleCollector({
+    clock: { monotonic: () => at },
+    allocated: () => allocated,
+    collect: () => {
+      collections += 1;
     },
-    () => rig.allocated,
-  );
-  return { rig, after: (bytes: number) => ((rig.allocated += bytes), collector.look(), rig.collections) };
+  });
+  return (bytes, seconds = 15) => {
+    allocated += bytes;
+    at += seconds * 1000;
+    collector.look();
+    return collections;
+  };
 }
 
 it('collects once after work, not while it goes on, and not again for nothing', () => {
-  const { after } = rig();
+  const after = rig();
   expect(after(60 * MiB)).toBe(0);
   expect(after(60 * MiB)).toBe(0);
   expect(after(MiB)).toBe(1);
@@ -25,15 +32,23 @@ it('collects once after work, not while it goes on, and not again for nothing', 
   expect(after(0)).toBe(2);
 });
 
+it('takes no short pause for idleness, however often it looks', () => {
+  const after = rig();
+  expect(after(60 * MiB, 1)).toBe(0);
+  expect([after(0, 1), after(0, 1), after(0, 1)]).toEqual([0, 0, 0]);
+  expect([after(0, 15), after(0, 15)]).toEqual([0, 1]);
+});
+
 it('leaves alone what is not worth a pause', () => {
-  const { after } = rig();
+  const after = rig();
   after(60 * MiB);
   after(0);
-  expect([after(10 * MiB), after(0)]).toEqual([1, 1]);
+  expect([after(20 * MiB), after(0)]).toEqual([1, 1]);
 });
 
 it('gives memory back by V8 itself', async () => {
-  const collector = new IdleCollector();
+  let at = 0;
+  const collector = new IdleCollector({ clock: { monotonic: () => (at += 15_000) } });
   const held = new WeakRef({ of: 'nobody' });
   expect(Array.from({ length: 500_000 }, (_, number) => ({ number }))).toHaveLength(500_000);
   collector.look();
