@@ -145,10 +145,13 @@ export async function isRemovedAndAsksWhenPurged(system: System): Promise<void> 
   expect(await system.ok('dpkg', '--remove', 'kakehashi')).toContain('are kept');
   expect(await show(system, 'ActiveState')).toEqual(['inactive']);
   await expectKept(system);
+  // Compiled code, which is nobody's data.
+  await system.ok('test', '-d', '/var/cache/kakehashi');
   const purge = 'env DEBIAN_FRONTEND=readline dpkg --purge kakehashi';
   const asked = await system.ok('sh', '-c', `echo no | script --quiet --return --command '${purge}' /dev/null`);
   expect(asked).toContain('Delete the data, the configuration and the keys');
   await expectKept(system);
+  await system.ok('test', '!', '-e', '/var/cache/kakehashi');
 }
 
 async function send(system: System): Promise<void> {
@@ -172,7 +175,7 @@ async function show(system: System, ...properties: readonly string[]): Promise<s
 
 /**
  * Until a process other than `before` serves, by its own word in the journal. `kakehashi status` cannot be asked: where
- * none runs yet it takes the lock itself, which the service then finds taken.
+ * none runs yet it answers from the state itself.
  */
 async function untilServing(system: System, before?: string): Promise<string> {
   let pid = '';
