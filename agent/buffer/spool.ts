@@ -1,5 +1,5 @@
 import { createHash, hash as digest } from 'node:crypto';
-import { mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { partialSuffix, readAhead, syncFolder } from '../base/files.ts';
@@ -132,8 +132,11 @@ export class Spool {
     await this.#makeFolders();
     let removed = 0;
     for (const folder of this.#folders()) {
-      for (const name of readdirSync(folder)) {
-        if (!name.endsWith(partialSuffix) && isNeeded(Buffer.from(name, 'hex'))) continue;
+      for (const entry of readdirSync(folder, { withFileTypes: true })) {
+        const { name } = entry;
+        const isKept = !name.endsWith(partialSuffix) && isNeeded(Buffer.from(name, 'hex'));
+        // Somebody else's folder is not ours to remove, and no reason not to start.
+        if (!entry.isFile() || isKept) continue;
         await rm(join(folder, name), { force: true });
         removed++;
       }
@@ -144,9 +147,9 @@ export class Spool {
   /** All at once, and once: making one under an image that waits would cost that image a sync more. */
   async #makeFolders(): Promise<void> {
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
-    if (readdirSync(this.#folder).length >= folderCount) return;
-    for (const folder of this.#folders()) mkdirSync(folder, { recursive: true, mode: 0o700 });
-    await syncFolder(this.#folder);
+    const missing = this.#folders().filter((folder) => !existsSync(folder));
+    for (const folder of missing) mkdirSync(folder, { mode: 0o700 });
+    if (missing.length > 0) await syncFolder(this.#folder);
   }
 
   #folders(): string[] {

@@ -1,5 +1,14 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -128,6 +137,16 @@ describe('orphans', () => {
     expect(await spool.removeOrphans((sealId) => sealId.equals(needed))).toBe(2);
     expect(existsSync(spool.path(kept?.seal.sealId ?? new Uint8Array(0)))).toBe(true);
     expect(existsSync(spool.path(lost?.seal.sealId ?? new Uint8Array(0)))).toBe(false);
+  });
+
+  it('are looked for beside what somebody else has put there, and where a folder of ours is gone', async () => {
+    await spool.removeOrphans(() => true);
+    const path = (...names: readonly string[]) => join(flow.folder, 'spool', ...names);
+    for (const theirs of [path('lost+found'), path('3a', 'copies')]) mkdirSync(theirs);
+    rmSync(path('ff'), { recursive: true });
+    writeFileSync(path('00', 'half.part'), 'half');
+    expect(await spool.removeOrphans(() => true)).toBe(1);
+    expect([path('3a', 'copies'), path('ff')].map((folder) => existsSync(folder))).toEqual([true, true]);
   });
 });
 
